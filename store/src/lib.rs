@@ -1,1 +1,10 @@
-//! placeholder
+//! Objects in, revisions out.
+//!
+//! [`Backend`] is what Kubernetes needs of etcd and no more; `memory` and `embedded` implement it, and one conformance
+//! suite holds them to one meaning. The watch cache ([`cache`]) feeds from a backend and answers every read.
+//!
+//! Invariant: this crate knows keys, bytes and revisions. It does not know kinds, HTTP or who is asking.
+
+pub mod backend;
+
+pub use backend::{Backend, Entry, Error, Event, Page, Range, Revision};
