@@ -1,1 +1,10 @@
-//! placeholder
+//! The words both sides of the wire share: kinds and their schema, field faults, Status, selectors, quantities, codecs.
+//!
+//! Invariant: no tokio, no HTTP, no store. Everything here is a value or a function of values.
+
+pub mod field;
+pub mod kind;
+pub mod object;
+pub mod schema;
+pub mod status;
+pub mod typed;

@@ -37,7 +37,9 @@ impl Random {
     pub fn name_suffix(&self, len: usize) -> String {
         let mut rng = self.0.lock();
         (0..len)
-            .filter_map(|_| NAME_ALPHABET.get(rng.random_range(0..NAME_ALPHABET.len())).copied().map(char::from))
+            .filter_map(|_| {
+                NAME_ALPHABET.get(rng.random_range(0..NAME_ALPHABET.len())).copied().map(char::from)
+            })
             .collect()
     }
 

@@ -1,0 +1,398 @@
+//! The difference of a kind.
+//!
+//! [`Strategy`] is what the author of a kind writes, on typed objects, with a default for everything. [`Resource`] is
+//! what the registry sees: the same on JSON values, so that kinds made at run time look no different. [`Kind`] turns
+//! the first into the second.
+
+use std::{fmt, marker::PhantomData};
+
+use api_types::{
+    field::{Fault, Faults},
+    kind::{GroupResource, GroupVersion, GroupVersionKind},
+    object::ObjectExt,
+    schema::{TypeRef, schema},
+    typed::Typed,
+};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::authn::user::User;
+
+/// What a kind is called, where it lives and what it has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// The group, empty for core.
+    pub group: &'static str,
+    /// The version.
+    pub version: &'static str,
+    /// Such as `Deployment`.
+    pub kind: &'static str,
+    /// Such as `deployments`.
+    pub plural: &'static str,
+    /// Such as `deployment`.
+    pub singular: &'static str,
+    /// Such as `deploy`.
+    pub short: &'static [&'static str],
+    /// Such as `all`.
+    pub categories: &'static [&'static str],
+    /// Whether objects live in namespaces.
+    pub namespaced: bool,
+}
+
+/// When `metadata.generation` grows. Kinds that count have generation 1 from the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generation {
+    /// The kind does not count.
+    Uncounted,
+    /// With every change of `spec`.
+    Spec,
+    /// With every change of `spec` or of the annotations (Deployments).
+    SpecOrAnnotations,
+    /// With every change of anything but metadata and status (kinds without `spec`).
+    Content,
+}
+
+/// What surrounds a write while a strategy looks at it.
+#[derive(Clone, Debug)]
+pub struct Context<'a> {
+    /// The time of the request.
+    pub now: Timestamp,
+    /// Who writes.
+    pub user: &'a User,
+    /// The namespace of the request; empty for cluster-scoped kinds.
+    pub namespace: &'a str,
+    /// Whether nothing will be stored.
+    pub dry_run: bool,
+}
+
+/// A field that field selectors and `--field-selector` can name, besides `metadata.name` and `metadata.namespace`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SelectableField {
+    /// As the selector names it.
+    pub label: &'static str,
+    /// Where it is in the object, dotted.
+    pub path: &'static str,
+    /// What an absent field reads as.
+    pub absent: &'static str,
+}
+
+/// The difference of one built-in kind. Methods run in the order they stand here.
+pub trait Strategy: Send + Sync + 'static {
+    /// The typed object.
+    type Object: Typed;
+
+    /// What the kind is called.
+    const NAMES: Names;
+    /// The verbs the resource has; upstream's order (sorted).
+    const VERBS: &'static [&'static str] =
+        &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+    /// When the generation grows.
+    const GENERATION: Generation = Generation::Uncounted;
+    /// Whether there is a `status` subresource: then plain writes leave `status` alone and status writes the rest.
+    const STATUS: bool = false;
+    /// Whether a create may bring a status (Nodes may).
+    const STATUS_ON_CREATE: bool = false;
+    /// Whether an update of a missing object creates it.
+    const CREATE_ON_UPDATE: bool = false;
+    /// Whether an update may leave `resourceVersion` out.
+    const UNCONDITIONAL_UPDATE: bool = true;
+    /// Fields that selectors can name.
+    const SELECTABLE: &'static [SelectableField] = &[];
+
+    /// Fills in what was left out. Runs on every write, before admission.
+    fn default(_object: &mut Self::Object) {}
+
+    /// What is wrong with this name, if anything; with `prefix`, of the prefix of a generated name.
+    fn name_faults(name: &str, prefix: bool) -> Vec<String> {
+        crate::resources::shared::names::dns_subdomain(name, prefix)
+    }
+
+    /// Sets and clears what the server owns. Runs after admission.
+    fn prepare_for_create(_cx: &Context<'_>, _object: &mut Self::Object) {}
+
+    /// Everything that is wrong with a new object, metadata excepted (the registry looks after that).
+    fn validate(_cx: &Context<'_>, _object: &Self::Object) -> Faults {
+        Vec::new()
+    }
+
+    /// Sets and clears what the server owns, given what was there.
+    fn prepare_for_update(_cx: &Context<'_>, _object: &mut Self::Object, _old: &Self::Object) {}
+
+    /// Everything that is wrong with a changed object and with the change. Immutable fields are checked here; most
+    /// kinds call their `validate` too.
+    fn validate_update(cx: &Context<'_>, object: &Self::Object, _old: &Self::Object) -> Faults {
+        Self::validate(cx, object)
+    }
+
+    /// Sets and clears what the server owns in a write of the status; everything but `status` and metadata is the old
+    /// object's already.
+    fn prepare_for_status_update(_cx: &Context<'_>, _object: &mut Self::Object, _old: &Self::Object) {}
+
+    /// Everything that is wrong with a changed status.
+    fn validate_status_update(_cx: &Context<'_>, _object: &Self::Object, _old: &Self::Object) -> Faults {
+        Vec::new()
+    }
+
+    /// What the writer should know though the write is accepted. `old` is there for updates.
+    fn warnings(_cx: &Context<'_>, _object: &Self::Object, _old: Option<&Self::Object>) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Brings what passed into the form that is stored (after validation; must not be able to fail).
+    fn canonicalize(_object: &mut Self::Object) {}
+
+    /// For kinds that are deleted gracefully: how many seconds the object has, given what the caller asked for.
+    /// `None`: the kind is deleted at once.
+    fn grace_period(_object: &Self::Object, _asked: Option<i64>) -> Option<i64> {
+        None
+    }
+}
+
+/// Which part of an object a write is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All but the status.
+    Main,
+    /// The status.
+    Status,
+}
+
+/// An object that went through its strategy.
+#[derive(Debug)]
+pub struct Checked {
+    /// As it will be stored, unless there are faults.
+    pub object: Value,
+    /// What is wrong with it.
+    pub faults: Faults,
+    /// What the writer should know.
+    pub warnings: Vec<String>,
+}
+
+/// A kind as the registry sees it.
+pub trait Resource: fmt::Debug + Send + Sync + 'static {
+    /// Group, version and kind.
+    fn kind(&self) -> GroupVersionKind;
+    /// Group and plural.
+    fn resource(&self) -> GroupResource;
+    /// What it is called.
+    fn names(&self) -> Names;
+    /// The schema of its objects; `None` for custom kinds, which bring their own.
+    fn schema(&self) -> Option<TypeRef>;
+    /// The verbs it has.
+    fn verbs(&self) -> &'static [&'static str];
+    /// Whether it has a status subresource.
+    fn has_status(&self) -> bool;
+    /// When the generation grows.
+    fn generation(&self) -> Generation;
+    /// Whether an update of a missing object creates it.
+    fn creates_on_update(&self) -> bool;
+    /// Whether an update may leave `resourceVersion` out.
+    fn updates_unconditionally(&self) -> bool;
+    /// Fields that selectors can name.
+    fn selectable(&self) -> &'static [SelectableField];
+    /// What is wrong with a name.
+    fn name_faults(&self, name: &str, prefix: bool) -> Vec<String>;
+    /// The object with what was left out filled in.
+    ///
+    /// # Errors
+    /// When the value does not fit the kind (after schema coercion: a bug or a hole in the schema).
+    fn default(&self, object: Value) -> Result<Value, String>;
+    /// A new object, prepared and checked.
+    ///
+    /// # Errors
+    /// As [`Resource::default`].
+    fn check_create(&self, cx: &Context<'_>, object: Value) -> Result<Checked, String>;
+    /// A changed object, prepared and checked.
+    ///
+    /// # Errors
+    /// As [`Resource::default`].
+    fn check_update(
+        &self,
+        cx: &Context<'_>,
+        part: Part,
+        object: Value,
+        old: &Value,
+    ) -> Result<Checked, String>;
+    /// Seconds until a deleted object goes; `None` if it goes at once.
+    fn grace_period(&self, object: &Value, asked: Option<i64>) -> Option<i64>;
+}
+
+/// A built-in kind: a strategy in the registry's eyes.
+pub struct Kind<S>(PhantomData<fn() -> S>);
+
+// === impl Kind ===
+
+impl<S: Strategy> Kind<S> {
+    /// The kind of a strategy.
+    pub const fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<S: Strategy> Default for Kind<S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S: Strategy> fmt::Debug for Kind<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(S::NAMES.kind)
+    }
+}
+
+fn typed<T: Typed>(value: &Value) -> Result<T, String> {
+    T::from_value(value).map_err(|error| error.to_string())
+}
+
+impl<S: Strategy> Resource for Kind<S> {
+    fn kind(&self) -> GroupVersionKind {
+        GroupVersionKind::new(S::NAMES.group, S::NAMES.version, S::NAMES.kind)
+    }
+
+    fn resource(&self) -> GroupResource {
+        GroupResource::new(S::NAMES.group, S::NAMES.plural)
+    }
+
+    fn names(&self) -> Names {
+        S::NAMES
+    }
+
+    fn schema(&self) -> Option<TypeRef> {
+        schema().type_of(S::NAMES.group, S::NAMES.version, S::NAMES.kind)
+    }
+
+    fn verbs(&self) -> &'static [&'static str] {
+        S::VERBS
+    }
+
+    fn has_status(&self) -> bool {
+        S::STATUS
+    }
+
+    fn generation(&self) -> Generation {
+        S::GENERATION
+    }
+
+    fn creates_on_update(&self) -> bool {
+        S::CREATE_ON_UPDATE
+    }
+
+    fn updates_unconditionally(&self) -> bool {
+        S::UNCONDITIONAL_UPDATE
+    }
+
+    fn selectable(&self) -> &'static [SelectableField] {
+        S::SELECTABLE
+    }
+
+    fn name_faults(&self, name: &str, prefix: bool) -> Vec<String> {
+        S::name_faults(name, prefix)
+    }
+
+    fn default(&self, object: Value) -> Result<Value, String> {
+        let mut object: S::Object = typed(&object)?;
+        S::default(&mut object);
+        Ok(object.to_value())
+    }
+
+    fn check_create(&self, cx: &Context<'_>, mut object: Value) -> Result<Checked, String> {
+        if S::STATUS && !S::STATUS_ON_CREATE {
+            remove(&mut object, "status");
+        }
+        let mut object: S::Object = typed(&object)?;
+        S::prepare_for_create(cx, &mut object);
+        let faults = S::validate(cx, &object);
+        let warnings = S::warnings(cx, &object, None);
+        S::canonicalize(&mut object);
+        Ok(Checked { object: object.to_value(), faults, warnings })
+    }
+
+    fn check_update(
+        &self,
+        cx: &Context<'_>,
+        part: Part,
+        mut object: Value,
+        old: &Value,
+    ) -> Result<Checked, String> {
+        let old_typed: S::Object = typed(old)?;
+        match part {
+            Part::Main => {
+                if S::STATUS {
+                    copy(&mut object, old, "status");
+                }
+                let mut object: S::Object = typed(&object)?;
+                S::prepare_for_update(cx, &mut object, &old_typed);
+                let faults = S::validate_update(cx, &object, &old_typed);
+                let warnings = S::warnings(cx, &object, Some(&old_typed));
+                S::canonicalize(&mut object);
+                Ok(Checked { object: object.to_value(), faults, warnings })
+            }
+            Part::Status => {
+                let mut merged = old.clone();
+                copy(&mut merged, &object, "status");
+                copy(&mut merged, &object, "metadata");
+                let mut object: S::Object = typed(&merged)?;
+                S::prepare_for_status_update(cx, &mut object, &old_typed);
+                let faults = S::validate_status_update(cx, &object, &old_typed);
+                Ok(Checked { object: object.to_value(), faults, warnings: Vec::new() })
+            }
+        }
+    }
+
+    fn grace_period(&self, object: &Value, asked: Option<i64>) -> Option<i64> {
+        typed::<S::Object>(object).ok().and_then(|object| S::grace_period(&object, asked))
+    }
+}
+
+fn remove(object: &mut Value, field: &str) {
+    if let Some(map) = object.as_object_mut() {
+        map.remove(field);
+    }
+}
+
+fn copy(to: &mut Value, from: &Value, field: &str) {
+    match from.get(field) {
+        Some(value) => {
+            if let Some(map) = to.as_object_mut() {
+                map.insert(field.to_owned(), value.clone());
+            }
+        }
+        None => remove(to, field),
+    }
+}
+
+/// The group and version of a kind's names.
+pub fn group_version(names: &Names) -> GroupVersion {
+    GroupVersion::new(names.group, names.version)
+}
+
+/// Whether the change of `object` from `old` counts for the generation.
+pub fn counts(rule: Generation, object: &Value, old: &Value) -> bool {
+    match rule {
+        Generation::Uncounted => false,
+        Generation::Spec => object.get("spec") != old.get("spec"),
+        Generation::SpecOrAnnotations => {
+            let annotations = |it: &Value| it.meta().and_then(|meta| meta.get("annotations")).cloned();
+            object.get("spec") != old.get("spec") || annotations(object) != annotations(old)
+        }
+        Generation::Content => {
+            let content = |it: &Value| {
+                it.as_object().map(|map| {
+                    map.iter()
+                        .filter(|(key, _)| {
+                            !matches!(key.as_str(), "metadata" | "status" | "kind" | "apiVersion")
+                        })
+                        .map(|(key, value)| (key.clone(), value.clone()))
+                        .collect::<Vec<_>>()
+                })
+            };
+            content(object) != content(old)
+        }
+    }
+}
+
+/// A fault for a field that must not change, in upstream's words.
+pub fn immutable(path: &api_types::field::Path, value: &impl serde::Serialize) -> Fault {
+    Fault::invalid(path, api_types::field::BadValue::json(value), "field is immutable")
+}

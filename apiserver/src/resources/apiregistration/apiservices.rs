@@ -1,0 +1,24 @@
+//! APIServices: `apiservices` of `apiregistration.k8s.io/v1`.
+
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
+
+use crate::registry::strategy::{Names, Strategy};
+
+/// The strategy of APIServices.
+pub(crate) struct APIServices;
+
+impl Strategy for APIServices {
+    type Object = APIService;
+
+    const NAMES: Names = Names {
+        group: "apiregistration.k8s.io",
+        version: "v1",
+        kind: "APIService",
+        plural: "apiservices",
+        singular: "apiservice",
+        short: &[],
+        categories: &["api-extensions"],
+        namespaced: false,
+    };
+    const STATUS: bool = true;
+}

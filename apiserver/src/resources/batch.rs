@@ -1,0 +1,4 @@
+//! The kinds of `batch`.
+
+pub(crate) mod cronjobs;
+pub(crate) mod jobs;

@@ -1,0 +1,3 @@
+//! The kinds of `discovery.k8s.io`.
+
+pub(crate) mod endpointslices;
