@@ -25,6 +25,7 @@ pub fn schema() -> &'static Schema {
 pub struct TypeRef(u16);
 
 /// The whole table.
+#[derive(Debug)]
 pub struct Schema {
     types: Vec<Type>,
     by_kind: BTreeMap<(&'static str, &'static str, &'static str), TypeRef>,
