@@ -1,3 +1,6 @@
 //! Rules that several kinds share.
 
+pub mod addresses;
+pub mod metadata;
 pub mod names;
+pub mod selectors;
