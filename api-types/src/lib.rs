@@ -5,6 +5,7 @@
 pub mod field;
 pub mod kind;
 pub mod object;
+pub mod quantity;
 pub mod schema;
 pub mod status;
 pub mod typed;

@@ -119,8 +119,6 @@ pub enum Shape {
     Time,
     /// `metav1.MicroTime`: RFC 3339 with six digits of a second.
     MicroTime,
-    /// `metav1.Duration`: Go's notation, `1h0m0s`.
-    Duration,
     /// `resource.Quantity`.
     Quantity,
     /// An integer of 32 bits or a string.

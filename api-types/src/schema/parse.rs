@@ -272,7 +272,6 @@ impl Reader {
         match (id, name) {
             ("meta/v1", "Time") => Shape::Time,
             ("meta/v1", "MicroTime") => Shape::MicroTime,
-            ("meta/v1", "Duration") => Shape::Duration,
             ("meta/v1", "FieldsV1") => Shape::FieldsV1,
             ("apiextensions/v1", "JSON") => Shape::Json,
             ("apiextensions/v1", "JSONSchemaPropsOrBool") => Shape::SchemaOrBool(self.json_schema()),
