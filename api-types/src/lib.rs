@@ -7,5 +7,6 @@ pub mod kind;
 pub mod object;
 pub mod quantity;
 pub mod schema;
+pub mod selectors;
 pub mod status;
 pub mod typed;
