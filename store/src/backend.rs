@@ -4,6 +4,9 @@
 //! revision of it once and in order. A write that was acknowledged is durable as far as the backend promises durability
 //! at all (memory does not, embedded and etcd do).
 
+pub mod memory;
+mod mvcc;
+
 use std::{fmt, ops::Deref, time::Duration};
 
 use bytes::Bytes;
@@ -57,6 +60,9 @@ pub enum Event {
         entry: Entry,
         /// Whether the key did not exist before.
         created: bool,
+        /// What it overwrote, if the backend still has it. A reader that needs it and does not find it here can read
+        /// the key at the revision before.
+        previous: Option<Entry>,
     },
     /// The key was deleted, or its time to live ran out.
     Delete {
@@ -153,14 +159,20 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// [`Error::Compacted`], [`Error::Future`]
     fn range(&self, range: Range) -> BoxFuture<'_, Result<Page>>;
 
-    /// Everything that happens to keys of `prefix` after the revision, in order, once; with progress now and then, and
-    /// soon after the watch has caught up.
+    /// Everything that happens to keys of `prefix` after the revision, in order, once; with progress when asked for by
+    /// [`Backend::request_progress`], and soon after the watch has caught up. A revision still to come is waited for.
     ///
     /// # Errors
     /// [`Error::Compacted`] (at once or later in the stream, which then ends)
     fn watch(&self, prefix: &str, after: Revision) -> BoxFuture<'_, Result<EventStream>>;
 
-    /// The revision of the latest write.
+    /// Asks that open watches of exactly `prefix` be told soon, by [`Event::Progress`], how far they are: with that a
+    /// reader of the watch knows that nothing is on its way, without waiting for the next event. Best effort.
+    fn request_progress(&self, prefix: &str) {
+        let _ = prefix;
+    }
+
+    /// The revision of the latest write; 1 for a store that was never written, since 0 means "any" on the wire.
     fn revision(&self) -> BoxFuture<'_, Result<Revision>>;
 
     /// Forgets what was overwritten before `revision`: reads and watches from earlier ones fail from now on.
@@ -175,6 +187,9 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
 // === impl Revision ===
 
 impl Revision {
+    /// Where a store that was never written stands.
+    pub const FIRST: Self = Self(1);
+
     /// The one after.
     #[must_use]
     pub fn next(self) -> Self {
