@@ -2,5 +2,6 @@
 
 pub mod authn;
 pub mod authz;
+pub mod columns;
 pub mod registry;
 pub mod resources;
