@@ -2,12 +2,19 @@
 
 use std::collections::BTreeMap;
 
+pub mod node;
+pub mod service_account;
+
 /// Everybody who proved who they are.
 pub const AUTHENTICATED: &str = "system:authenticated";
 /// Everybody who did not.
 pub const UNAUTHENTICATED: &str = "system:unauthenticated";
 /// Those who may do everything.
 pub const MASTERS: &str = "system:masters";
+/// The name of those who showed no credentials.
+pub const ANONYMOUS: &str = "system:anonymous";
+/// The extra key that says which credential a caller used.
+pub const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 
 /// An authenticated (or anonymous) caller.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,7 +43,22 @@ impl User {
 
     /// The caller who showed no credentials.
     pub fn anonymous() -> Self {
-        Self::new("system:anonymous", &[UNAUTHENTICATED])
+        Self::new(ANONYMOUS, &[UNAUTHENTICATED])
+    }
+
+    /// Adds the group unless it is there.
+    pub fn join(&mut self, group: &str) {
+        if !self.is_in(group) {
+            self.groups.push(group.to_owned());
+        }
+    }
+
+    /// The value of an extra key that has exactly one; `None` otherwise.
+    pub fn extra_value(&self, key: &str) -> Option<&str> {
+        match self.extra.get(key)?.as_slice() {
+            [only] => Some(only),
+            _ => None,
+        }
     }
 
     /// Whether the caller is in the group.
