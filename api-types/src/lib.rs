@@ -10,3 +10,4 @@ pub mod schema;
 pub mod selectors;
 pub mod status;
 pub mod typed;
+pub mod wire;

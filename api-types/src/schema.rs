@@ -55,6 +55,8 @@ pub struct Type {
     pub parts: Vec<Part>,
     /// Positions in `fields`, sorted by JSON name.
     by_name: Vec<u16>,
+    /// Positions in `fields` of those that are written even when they were never set.
+    always_written: Vec<u16>,
 }
 
 /// One JSON field of a type.
@@ -261,6 +263,16 @@ impl Type {
         self.position(json_name).and_then(|at| self.fields.get(at))
     }
 
+    /// The fields that Go writes even when they were never set.
+    pub(crate) fn always_written(&self) -> impl Iterator<Item = &Field> {
+        self.always_written.iter().map(|at| &self.fields[usize::from(*at)])
+    }
+
+    /// JSON names and positions of all fields, by name.
+    pub(crate) fn positions_by_name(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        self.by_name.iter().map(|at| (self.fields[usize::from(*at)].json, usize::from(*at)))
+    }
+
     /// Where in [`fields`](Self::fields) a JSON name stands.
     pub fn position(&self, json_name: &str) -> Option<usize> {
         let name_at = |at: &u16| self.fields[usize::from(*at)].json;
@@ -269,9 +281,47 @@ impl Type {
     }
 }
 
+// === impl Field ===
+
+impl Field {
+    /// Go writes it even when it was never set: `omitempty` does not leave out structs.
+    pub fn is_always_written(&self) -> bool {
+        match self.omit {
+            Omit::Never => true,
+            Omit::Empty => !self.pointer && self.shape.is_go_struct(),
+            Omit::Zero => false,
+        }
+    }
+}
+
 // === impl Shape ===
 
 impl Shape {
+    /// It is a struct in Go, whatever its JSON looks like.
+    pub fn is_go_struct(&self) -> bool {
+        match self {
+            Shape::String
+            | Shape::Bool
+            | Shape::Int32
+            | Shape::Int64
+            | Shape::Float64
+            | Shape::Bytes
+            | Shape::List(_)
+            | Shape::Map(_) => false,
+            Shape::Time
+            | Shape::MicroTime
+            | Shape::Quantity
+            | Shape::IntOrString
+            | Shape::RawExtension
+            | Shape::Json
+            | Shape::FieldsV1
+            | Shape::SchemaOrBool(_)
+            | Shape::SchemaOrArray(_)
+            | Shape::SchemaOrStrings(_)
+            | Shape::Struct(_) => true,
+        }
+    }
+
     /// The type of the struct this is, or is a list or map of.
     pub fn innermost_struct(&self) -> Option<TypeRef> {
         match self {

@@ -78,6 +78,11 @@ pub(super) fn parse(files: &[&'static str]) -> Schema {
         flatten(&members, at, &mut of.fields);
         of.parts = parts(&members[at], &of.fields);
         of.by_name = sorted_positions(&of.fields);
+        of.always_written = (0_u16..)
+            .zip(&of.fields)
+            .filter(|(_, field)| field.is_always_written())
+            .map(|(at, _)| at)
+            .collect();
     }
 
     let mut by_kind = BTreeMap::new();
@@ -156,6 +161,7 @@ impl Reader {
             fields: Vec::new(),
             parts: Vec::new(),
             by_name: Vec::new(),
+            always_written: Vec::new(),
         };
         for word in words {
             match word {
