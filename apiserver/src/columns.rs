@@ -54,6 +54,8 @@ const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 /// An object's cells at a time.
 pub type Cells = fn(&Value, Timestamp) -> Vec<Value>;
 
+type CustomCells = dyn Fn(&Value, Timestamp) -> Vec<Value> + Send + Sync;
+
 /// The table of a resource.
 pub struct TableDef {
     /// Empty for tables made at run time, whose header is given.
@@ -69,7 +71,7 @@ pub struct TableDef {
 
 enum Printer {
     BuiltIn(Cells),
-    Custom(Box<dyn Fn(&Value, Timestamp) -> Vec<Value> + Send + Sync>),
+    Custom(Box<CustomCells>),
 }
 
 /// Why a row is done with.

@@ -3,5 +3,6 @@
 pub mod authn;
 pub mod authz;
 pub mod columns;
+pub mod discovery;
 pub mod registry;
 pub mod resources;

@@ -1,5 +1,8 @@
 //! Labels and label selectors as text.
 
+use api_types::selectors::labels::Selector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::read::{at, list, text};
@@ -22,25 +25,8 @@ pub(super) fn selector_or_none(selector: &Value) -> String {
 /// A LabelSelector as `kubectl get -l` takes it; empty selects everything (or nothing, if there is no selector).
 /// `None` if it makes no sense.
 pub(super) fn requirements(selector: &Value) -> Option<String> {
-    let mut requirements: Vec<(&str, String)> = Vec::new();
-    for (key, value) in at(selector, "matchLabels").as_object().into_iter().flatten() {
-        requirements.push((key, format!("{key}={}", value.as_str().unwrap_or_default())));
-    }
-    for expression in list(selector, "matchExpressions") {
-        let key = text(expression, "key");
-        let mut values: Vec<&str> = list(expression, "values").iter().filter_map(Value::as_str).collect();
-        values.sort_unstable();
-        let requirement = match (text(expression, "operator"), values.is_empty()) {
-            ("In", false) => format!("{key} in ({})", values.join(",")),
-            ("NotIn", false) => format!("{key} notin ({})", values.join(",")),
-            ("Exists", true) => key.to_owned(),
-            ("DoesNotExist", true) => format!("!{key}"),
-            _ => return None,
-        };
-        requirements.push((key, requirement));
-    }
-    requirements.sort_by_key(|(key, _)| *key);
-    Some(requirements.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(","))
+    let selector = Option::<LabelSelector>::deserialize(selector).ok()?;
+    Selector::of_object(selector.as_ref()).ok().map(|selector| selector.to_string())
 }
 
 /// A LabelSelector the way Go prints the struct, which the bindings of admission policies show.
