@@ -1,5 +1,7 @@
 //! The life of a request, in the order it happens.
 
+pub mod tls;
+
 pub mod authn;
 pub mod authz;
 pub mod columns;

@@ -210,14 +210,15 @@ fn covers(rule: &Rule, part: &Rule) -> bool {
 
 /// Parts that differ only in their verb as one rule; parts on paths stay as they are.
 fn merge_verbs(parts: Vec<Rule>) -> Vec<Rule> {
-    let mut merged: BTreeMap<(Vec<String>, Vec<String>, Vec<String>), Rule> = BTreeMap::new();
+    // By the rule without its verbs.
+    let mut merged: BTreeMap<Rule, Rule> = BTreeMap::new();
     let mut rules = Vec::new();
     for part in parts {
         if !part.non_resource_urls.is_empty() {
             rules.push(part);
             continue;
         }
-        let key = (part.api_groups.clone(), part.resources.clone(), part.resource_names.clone());
+        let key = Rule { verbs: Vec::new(), ..part.clone() };
         match merged.get_mut(&key) {
             Some(rule) => rule.verbs.extend(part.verbs),
             None => {

@@ -31,10 +31,13 @@ struct Scope {
     roles: OrdMap<String, Arc<[Rule]>>,
     bindings: OrdMap<String, Arc<Binding>>,
     /// Bindings by the user they name, service accounts under their user name.
-    users: OrdMap<String, Arc<[Arc<Binding>]>>,
+    users: BySubject,
     /// Bindings by the group they name.
-    groups: OrdMap<String, Arc<[Arc<Binding>]>>,
+    groups: BySubject,
 }
+
+/// Bindings by a name in them, in the order of their own names.
+type BySubject = OrdMap<String, Arc<[Arc<Binding>]>>;
 
 /// A binding, read and ready to be asked.
 #[derive(Debug)]
@@ -193,7 +196,7 @@ impl Scope {
         }
     }
 
-    fn lists<'a>(&mut self, subject: &'a Subject) -> (&mut OrdMap<String, Arc<[Arc<Binding>]>>, &'a str) {
+    fn lists<'a>(&mut self, subject: &'a Subject) -> (&mut BySubject, &'a str) {
         match subject {
             Subject::User(name) => (&mut self.users, name),
             Subject::Group(name) => (&mut self.groups, name),
