@@ -1,0 +1,239 @@
+//! What every reconcile leaves behind: the learners' window and the operator's debugger.
+//!
+//! A write's revision is the next reconcile's trigger, so the records of all components join into a graph of causes:
+//! [`Records::writer_of`] goes one step back, [`Records::caused_by`] one step forward.
+//!
+//! Invariant: bounded. When full, the oldest record goes.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use serde::{Serialize, Serializer};
+
+pub use crate::reflector::caches::Read;
+use crate::{Change, Key, Kind, Revision};
+
+/// The records of a process, newest last. Cheap to clone.
+#[derive(Clone)]
+pub struct Records(Arc<Mutex<Ring>>);
+
+struct Ring {
+    /// When full: the oldest goes.
+    capacity: usize,
+    next: u64,
+    records: VecDeque<Arc<Record>>,
+}
+
+/// One reconcile, or one cycle of a component that works like one.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// Counts the records of the process.
+    pub sequence: u64,
+    /// Who.
+    pub controller: &'static str,
+    /// The key that was looked at.
+    pub key: Key,
+    /// When it was taken from the queue.
+    pub started: Timestamp,
+    /// How long the caches were waited for, in seconds.
+    #[serde(rename = "waitedSeconds", serialize_with = "seconds")]
+    pub waited: Duration,
+    /// How long it took from taking to handing back, in seconds.
+    #[serde(rename = "tookSeconds", serialize_with = "seconds")]
+    pub took: Duration,
+    /// What triggered it.
+    pub causes: Vec<Cause>,
+    /// What it read.
+    pub reads: Vec<Read>,
+    /// Why it did what it did.
+    pub why: String,
+    /// What it wrote.
+    pub writes: Vec<Written>,
+    /// What comes next for the key.
+    pub next: Next,
+}
+
+/// Why a key was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "cause")]
+pub enum Cause {
+    /// An object changed.
+    Change {
+        /// Its resource, such as `replicasets.apps`.
+        resource: String,
+        /// Which one.
+        key: Key,
+        /// The revision of the change.
+        revision: Revision,
+        /// `added`, `modified` or `deleted`.
+        what: &'static str,
+    },
+    /// The last look asked for it.
+    LookAgain,
+    /// The last look failed.
+    Retry,
+    /// The controller started.
+    Start,
+}
+
+/// A write and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Written {
+    /// `create`, `update`, `patch`, `apply` or `delete`.
+    pub verb: &'static str,
+    /// The resource, with the subresource if it is one: `replicasets.apps/status`.
+    pub resource: String,
+    /// Which object.
+    pub key: Key,
+    /// The revision it has since; 0 if the answer did not say.
+    pub revision: Revision,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of a write.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "outcome", content = "message")]
+pub enum Outcome {
+    /// It was done.
+    Done,
+    /// A conflict, which is fine.
+    ConflictIsFine,
+    /// There is nothing to do: the object to delete is gone, or the namespace to create in is going.
+    Moot,
+    /// Somebody was faster.
+    Conflict,
+    /// It failed.
+    Failed(String),
+    /// It was not tried, since one before it failed.
+    Skipped,
+}
+
+/// What comes next for a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "next")]
+pub enum Next {
+    /// Nothing, until something triggers it.
+    Wait,
+    /// Another look, as planned.
+    LookAgain {
+        /// Seconds from now.
+        #[serde(rename = "afterSeconds", serialize_with = "seconds")]
+        after: Duration,
+    },
+    /// Another look, since this one met a conflict.
+    Conflict,
+    /// Another look, since this one failed.
+    Retry {
+        /// Seconds from now.
+        #[serde(rename = "afterSeconds", serialize_with = "seconds")]
+        after: Duration,
+        /// What failed.
+        message: String,
+    },
+}
+
+fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
+}
+
+// === impl Cause ===
+
+impl Cause {
+    /// A change of an object.
+    pub fn of<K: Kind>(change: &Change<K>) -> Self {
+        Self::Change {
+            resource: K::RESOURCE.to_string(),
+            key: change.object().key(),
+            revision: change.revision(),
+            what: change.what(),
+        }
+    }
+}
+
+// === impl Records ===
+
+impl Default for Records {
+    fn default() -> Self {
+        Self::new(4096)
+    }
+}
+
+impl std::fmt::Debug for Records {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ring = self.0.lock();
+        f.debug_struct("Records").field("capacity", &ring.capacity).field("next", &ring.next).finish()
+    }
+}
+
+impl Records {
+    /// Room for so many.
+    pub fn new(capacity: usize) -> Self {
+        Self(Arc::new(Mutex::new(Ring { capacity, next: 0, records: VecDeque::new() })))
+    }
+
+    /// Adds a record; its sequence number is given here.
+    pub fn add(&self, mut record: Record) {
+        let mut ring = self.0.lock();
+        record.sequence = ring.next;
+        ring.next += 1;
+        while ring.records.len() >= ring.capacity.max(1) {
+            ring.records.pop_front();
+        }
+        ring.records.push_back(Arc::new(record));
+    }
+
+    /// The records that `wanted` holds for, oldest first.
+    pub fn find(&self, wanted: impl Fn(&Record) -> bool) -> Vec<Arc<Record>> {
+        self.0.lock().records.iter().filter(|record| wanted(record)).cloned().collect()
+    }
+
+    /// All records, oldest first.
+    pub fn all(&self) -> Vec<Arc<Record>> {
+        self.find(|_| true)
+    }
+
+    /// The records since a sequence number, oldest first.
+    pub fn since(&self, sequence: u64) -> Vec<Arc<Record>> {
+        self.find(|record| record.sequence >= sequence)
+    }
+
+    /// The records of a key, whoever looked at it, oldest first.
+    pub fn of_key(&self, key: &Key) -> Vec<Arc<Record>> {
+        self.find(|record| record.key == *key)
+    }
+
+    /// The records in which the object was looked at, was a cause or was written, oldest first.
+    pub fn about(&self, resource: &str, key: &Key) -> Vec<Arc<Record>> {
+        self.find(|record| {
+            let causes = record.causes.iter().any(|cause| match cause {
+                Cause::Change { resource: of, key: candidate, .. } => of == resource && candidate == key,
+                Cause::LookAgain | Cause::Retry | Cause::Start => false,
+            });
+            let writes = record
+                .writes
+                .iter()
+                .any(|written| written.key == *key && written.resource.split('/').next() == Some(resource));
+            causes || writes
+        })
+    }
+
+    /// The record of the reconcile that wrote a revision.
+    pub fn writer_of(&self, revision: Revision) -> Option<Arc<Record>> {
+        let wrote = |record: &Record| record.writes.iter().any(|written| written.revision == revision);
+        (!revision.is_none()).then(|| self.find(wrote).into_iter().next())?
+    }
+
+    /// The records of the reconciles that a revision triggered, oldest first.
+    pub fn caused_by(&self, revision: Revision) -> Vec<Arc<Record>> {
+        self.find(|record| {
+            record.causes.iter().any(|cause| match cause {
+                Cause::Change { revision: of, .. } => *of == revision,
+                Cause::LookAgain | Cause::Retry | Cause::Start => false,
+            })
+        })
+    }
+}
