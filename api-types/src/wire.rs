@@ -7,13 +7,13 @@
 //!
 //! Everything here is a function of its arguments; nothing knows of HTTP, of the store or of validation.
 
-pub mod json;
-pub mod typed;
-
 mod base64;
 mod go;
+pub mod json;
 mod tape;
 mod time;
+pub mod typed;
+pub mod yaml;
 
 /// Deeper than this, nothing is kept: values are walked and dropped recursively everywhere.
 ///
