@@ -1,6 +1,13 @@
 //! Rules that several kinds share.
 
 pub mod addresses;
+pub(crate) mod claims;
+pub(crate) mod images;
 pub mod metadata;
 pub mod names;
+pub(crate) mod optional;
+pub(crate) mod pod_spec;
+pub(crate) mod pod_template;
+pub(crate) mod quantities;
 pub mod selectors;
+pub(crate) mod signers;

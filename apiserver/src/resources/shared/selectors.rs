@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use api_types::field::{Fault, Faults, Path};
+use api_types::field::{BadValue, Fault, Faults, Path};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
 use super::{
@@ -115,6 +115,30 @@ pub fn matches(selector: Option<&LabelSelector>, labels: Option<&BTreeMap<String
         })
 }
 
+/// A selector as messages print it: labels first.
+pub fn printed(selector: &LabelSelector) -> BadValue {
+    // None of these can fail: maps with text keys, lists and texts.
+    fn text(value: &impl serde::Serialize) -> String {
+        serde_json::to_string(value).unwrap_or_default()
+    }
+    let mut parts = Vec::new();
+    if let Some(labels) = selector.match_labels.as_ref().filter(|labels| !labels.is_empty()) {
+        parts.push(format!("\"matchLabels\":{}", text(labels)));
+    }
+    if !requirements(selector).is_empty() {
+        let list: Vec<String> = requirements(selector)
+            .iter()
+            .map(|it| {
+                let values = it.values.as_ref().filter(|values| !values.is_empty());
+                let values = values.map(|values| format!(",\"values\":{}", text(values))).unwrap_or_default();
+                format!("{{\"key\":{},\"operator\":{}{values}}}", text(&it.key), text(&it.operator))
+            })
+            .collect();
+        parts.push(format!("\"matchExpressions\":[{}]", list.join(",")));
+    }
+    BadValue::Plain(format!("{{{}}}", parts.join(",")))
+}
+
 fn requirements(selector: &LabelSelector) -> &[LabelSelectorRequirement] {
     selector.match_expressions.as_deref().unwrap_or_default()
 }
@@ -169,6 +193,20 @@ mod tests {
         assert_eq!(validate(Some(&selector), Leniency::default(), &Path::new("s")).len(), 1);
         let lenient = Leniency { invalid_values: true, ..Leniency::default() };
         assert_eq!(validate(Some(&selector), lenient, &Path::new("s")), []);
+    }
+
+    #[test]
+    fn a_selector_prints_labels_first() {
+        for (value, expected) in [
+            (json!({}), "{}"),
+            (json!({"matchLabels": {"a": "b"}}), r#"{"matchLabels":{"a":"b"}}"#),
+            (
+                json!({"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "k", "operator": "In", "values": ["v"]}, {"key": "l", "operator": "Exists"}]}),
+                r#"{"matchLabels":{"a":"b"},"matchExpressions":[{"key":"k","operator":"In","values":["v"]},{"key":"l","operator":"Exists"}]}"#,
+            ),
+        ] {
+            assert_eq!(printed(&selector(value)), BadValue::Plain(expected.to_owned()));
+        }
     }
 
     #[test]
