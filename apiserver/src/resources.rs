@@ -26,6 +26,11 @@ mod scheduling;
 pub mod shared;
 mod storage;
 
+pub use self::core::{
+    events::{event_from_core, event_to_core},
+    services::allocation,
+};
+
 use std::sync::Arc;
 
 use crate::registry::strategy::{Kind, Resource};

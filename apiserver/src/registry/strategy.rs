@@ -50,6 +50,8 @@ pub enum Generation {
     SpecOrAnnotations,
     /// With every change of anything but metadata and status (kinds without `spec`).
     Content,
+    /// As [`Generation::Content`], and with every change of the labels (EndpointSlices).
+    ContentOrLabels,
 }
 
 /// What surrounds a write while a strategy looks at it.
@@ -70,7 +72,7 @@ pub struct Context<'a> {
 pub struct SelectableField {
     /// As the selector names it.
     pub label: &'static str,
-    /// Where it is in the object, dotted.
+    /// Where it is in the object, dotted. Of alternatives separated by `|` the first that is not empty counts.
     pub path: &'static str,
     /// What an absent field reads as.
     pub absent: &'static str,
@@ -130,6 +132,11 @@ pub trait Strategy: Send + Sync + 'static {
 
     /// Everything that is wrong with a changed status.
     fn validate_status_update(_cx: &Context<'_>, _object: &Self::Object, _old: &Self::Object) -> Faults {
+        Vec::new()
+    }
+
+    /// What the writer of a status should know though the write is accepted.
+    fn status_warnings(_cx: &Context<'_>, _object: &Self::Object, _old: &Self::Object) -> Vec<String> {
         Vec::new()
     }
 
@@ -335,7 +342,8 @@ impl<S: Strategy> Resource for Kind<S> {
                 let mut object: S::Object = typed(&merged)?;
                 S::prepare_for_status_update(cx, &mut object, &old_typed);
                 let faults = S::validate_status_update(cx, &object, &old_typed);
-                Ok(Checked { object: object.to_value(), faults, warnings: Vec::new() })
+                let warnings = S::status_warnings(cx, &object, &old_typed);
+                Ok(Checked { object: object.to_value(), faults, warnings })
             }
         }
     }
@@ -376,7 +384,8 @@ pub fn counts(rule: Generation, object: &Value, old: &Value) -> bool {
             let annotations = |it: &Value| it.meta().and_then(|meta| meta.get("annotations")).cloned();
             object.get("spec") != old.get("spec") || annotations(object) != annotations(old)
         }
-        Generation::Content => {
+        Generation::Content | Generation::ContentOrLabels => {
+            let labels = |it: &Value| it.meta().and_then(|meta| meta.get("labels")).cloned();
             let content = |it: &Value| {
                 it.as_object().map(|map| {
                     map.iter()
@@ -388,6 +397,7 @@ pub fn counts(rule: Generation, object: &Value, old: &Value) -> bool {
                 })
             };
             content(object) != content(old)
+                || rule == Generation::ContentOrLabels && labels(object) != labels(old)
         }
     }
 }

@@ -79,11 +79,11 @@ impl Model {
 }
 
 /// Carries out the steps on an empty store and compares each answer to the model; at the end every watch must have seen
-/// what happened to its prefix.
+/// what happened to its prefix. With `compaction_shows` false, reads of compacted revisions may succeed, as a cache's do.
 ///
 /// # Panics
 /// If the store and the model differ.
-pub async fn check(store: Arc<dyn Backend>, steps: Vec<Step>) {
+pub async fn check(store: Arc<dyn Backend>, steps: Vec<Step>, compaction_shows: bool) {
     let mut model = Model::default();
     let mut watches: Vec<(String, u64, EventStream)> = Vec::new();
     for step in steps {
@@ -142,7 +142,7 @@ pub async fn check(store: Arc<dyn Backend>, steps: Vec<Step>) {
                 };
                 match store.range(range).await {
                     Ok(page) => {
-                        assert!(at >= model.oldest(), "{at} was compacted");
+                        assert!(!compaction_shows || at >= model.oldest(), "{at} was compacted");
                         let all: Vec<Entry> = model
                             .at(at)
                             .into_values()
@@ -184,13 +184,7 @@ pub async fn check(store: Arc<dyn Backend>, steps: Vec<Step>) {
     assert_eq!(store.revision().await.unwrap().0, model.revision());
     for (prefix, mut after, mut stream) in watches {
         see(&store, &model, &prefix, &mut after, &mut stream).await;
-        if let Some(more) = stream.next().now_or_never() {
-            let events = more.expect("the watch goes on").expect("the watch is well");
-            assert!(
-                events.iter().all(|event| matches!(event, Event::Progress(_))),
-                "nothing more happened: {events:?}"
-            );
-        }
+        assert!(stream.next().now_or_never().is_none(), "nothing more comes");
     }
 }
 

@@ -1,8 +1,43 @@
-//! Events: `events` of `v1`.
+//! Events: `events` of `v1`, the form in which all events are stored.
+//!
+//! The same objects are served as `events.k8s.io/v1`; [`event_to_core`] and [`event_from_core`] translate. Events written through
+//! `v1` meet only the old rules, those written through the newer group also [`strict_faults`].
 
-use k8s_openapi::api::core::v1::Event;
+use api_types::field::{BadValue, Fault, Faults, Path};
+use k8s_openapi::{
+    api::core::v1::{Event, ObjectReference},
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+};
+use serde_json::Value;
 
-use crate::registry::strategy::{Names, Strategy};
+use crate::{
+    registry::strategy::{Context, Names, SelectableField, Strategy},
+    resources::shared::{
+        metadata::invalid_each,
+        names::{dns1123_subdomain, path_segment, qualified_name},
+        optional::Text,
+    },
+};
+
+/// The most bytes of an event's action, its reason and the instance that reports it.
+const WORD_LENGTH_MAX: usize = 128;
+/// The most bytes of an event's message.
+const NOTE_LENGTH_MAX: usize = 1024;
+
+/// What the newer group calls the fields of the older one.
+const RENAMED: &[(&str, &str)] = &[
+    ("involvedObject", "regarding"),
+    ("message", "note"),
+    ("source", "deprecatedSource"),
+    ("firstTimestamp", "deprecatedFirstTimestamp"),
+    ("lastTimestamp", "deprecatedLastTimestamp"),
+    ("count", "deprecatedCount"),
+    ("reportingComponent", "reportingController"),
+];
+
+const fn selectable(label: &'static str, path: &'static str) -> SelectableField {
+    SelectableField { label, path, absent: "" }
+}
 
 /// The strategy of Events.
 pub(crate) struct Events;
@@ -20,4 +55,276 @@ impl Strategy for Events {
         categories: &[],
         namespaced: true,
     };
+    const CREATE_ON_UPDATE: bool = true;
+    const SELECTABLE: &'static [SelectableField] = &[
+        selectable("involvedObject.kind", "involvedObject.kind"),
+        selectable("involvedObject.namespace", "involvedObject.namespace"),
+        selectable("involvedObject.name", "involvedObject.name"),
+        selectable("involvedObject.uid", "involvedObject.uid"),
+        selectable("involvedObject.apiVersion", "involvedObject.apiVersion"),
+        selectable("involvedObject.resourceVersion", "involvedObject.resourceVersion"),
+        selectable("involvedObject.fieldPath", "involvedObject.fieldPath"),
+        selectable("reason", "reason"),
+        selectable("reportingComponent", "reportingComponent"),
+        selectable("source", "source.component|reportingComponent"),
+        selectable("type", "type"),
+    ];
+
+    fn name_faults(name: &str, prefix: bool) -> Vec<String> {
+        path_segment(name, prefix)
+    }
+
+    fn validate(_cx: &Context<'_>, object: &Event) -> Faults {
+        old_faults(object, "reportingComponent")
+    }
+}
+
+/// What is wrong by the rules that all events meet. `reporter` is what the written version calls the reporting
+/// controller.
+pub(crate) fn old_faults(event: &Event, reporter: &str) -> Faults {
+    let mut faults = Vec::new();
+    let namespace = event.metadata.namespace.text();
+    let involved = event.involved_object.namespace.text();
+    let mismatch =
+        || Fault::invalid(&Path::new("involvedObject.namespace"), involved, "does not match event.namespace");
+    if event.event_time.is_none() {
+        let matches = match involved {
+            "" => matches!(namespace, "" | "default"),
+            involved => involved == namespace,
+        };
+        if !matches {
+            faults.push(mismatch());
+        }
+    } else {
+        if involved.is_empty() && !matches!(namespace, "default" | "kube-system") {
+            faults.push(mismatch());
+        }
+        let controller = event.reporting_component.text();
+        let path = Path::new(reporter);
+        if controller.is_empty() {
+            faults.push(Fault::required(&path, ""));
+        }
+        faults.extend(invalid_each(&path, controller, qualified_name(controller)));
+        for (field, value) in [
+            ("reportingInstance", &event.reporting_instance),
+            ("action", &event.action),
+            ("reason", &event.reason),
+        ] {
+            let (path, value) = (Path::new(field), value.text());
+            if value.is_empty() {
+                faults.push(Fault::required(&path, ""));
+            }
+            faults.extend(too_long(&path, value, WORD_LENGTH_MAX));
+        }
+        faults.extend(too_long(&Path::new("message"), event.message.text(), NOTE_LENGTH_MAX));
+    }
+    faults.extend(invalid_each(&Path::new("namespace"), namespace, dns1123_subdomain(namespace)));
+    faults
+}
+
+fn too_long(path: &Path, value: &str, max: usize) -> Option<Fault> {
+    (value.len() > max).then(|| Fault::invalid(path, "", format!("can have at most {max} characters")))
+}
+
+/// What else is wrong with a new event of the newer group. Paths are those of the stored form.
+pub(crate) fn strict_faults(event: &Event) -> Faults {
+    let mut faults = series_faults(event);
+    if event.event_time.is_none() {
+        faults.push(Fault::required(&Path::new("eventTime"), ""));
+    }
+    let kind = event.type_.text();
+    if !matches!(kind, "Normal" | "Warning") {
+        faults.push(Fault::invalid(&Path::new("type"), "", format!("has invalid value: {kind}")));
+    }
+    let source = event.source.as_ref();
+    let source_given = source.is_some_and(|it| !it.component.text().is_empty() || !it.host.text().is_empty());
+    for (given, field) in [
+        (event.first_timestamp.is_some(), "firstTimestamp"),
+        (event.last_timestamp.is_some(), "lastTimestamp"),
+        (event.count.unwrap_or_default() != 0, "count"),
+        (source_given, "source"),
+    ] {
+        if given {
+            faults.push(Fault::invalid(&Path::new(field), "", "needs to be unset"));
+        }
+    }
+    faults
+}
+
+/// What is wrong with a change of an event through the newer group: all but the series is fixed.
+pub(crate) fn strict_update_faults(event: &Event, old: &Event) -> Faults {
+    let mut faults = Vec::new();
+    if event.series != old.series {
+        faults.extend(series_faults(event));
+    }
+    let mut fixed = |same: bool, field: &str, value: BadValue| {
+        if !same {
+            faults.push(Fault::invalid(&Path::new(field), value, "field is immutable"));
+        }
+    };
+    let word = |value: &Option<String>| value.text().to_owned();
+    let same = |a: &Option<String>, b: &Option<String>| a.text() == b.text();
+    let source = |event: &Event| {
+        let source = event.source.clone().unwrap_or_default();
+        (source.component.unwrap_or_default(), source.host.unwrap_or_default())
+    };
+    let reason = |fixed: &mut dyn FnMut(bool, &str, BadValue)| {
+        fixed(same(&event.reason, &old.reason), "reason", word(&event.reason).into());
+    };
+    fixed(
+        event.involved_object == old.involved_object,
+        "involvedObject",
+        reference(Some(&event.involved_object)),
+    );
+    reason(&mut fixed);
+    fixed(same(&event.message, &old.message), "message", word(&event.message).into());
+    let (component, host) = source(event);
+    let printed = serde_json::json!({"Component": component, "Host": host});
+    fixed(source(event) == source(old), "source", BadValue::Json(printed));
+    fixed(
+        event.first_timestamp == old.first_timestamp,
+        "firstTimestamp",
+        BadValue::json(&event.first_timestamp),
+    );
+    fixed(event.last_timestamp == old.last_timestamp, "lastTimestamp", BadValue::json(&event.last_timestamp));
+    let count = event.count.unwrap_or_default();
+    fixed(count == old.count.unwrap_or_default(), "count", count.into());
+    reason(&mut fixed);
+    fixed(same(&event.type_, &old.type_), "type", word(&event.type_).into());
+    // Clients may write times finer than they are stored.
+    let micros = |time: &Option<MicroTime>| time.as_ref().map(|time| time.0.as_microsecond());
+    fixed(
+        micros(&event.event_time) == micros(&old.event_time),
+        "eventTime",
+        BadValue::json(&event.event_time),
+    );
+    fixed(same(&event.action, &old.action), "action", word(&event.action).into());
+    fixed(event.related == old.related, "related", reference(event.related.as_ref()));
+    fixed(
+        same(&event.reporting_component, &old.reporting_component),
+        "reportingController",
+        word(&event.reporting_component).into(),
+    );
+    fixed(
+        same(&event.reporting_instance, &old.reporting_instance),
+        "reportingInstance",
+        word(&event.reporting_instance).into(),
+    );
+    faults
+}
+
+fn series_faults(event: &Event) -> Faults {
+    let mut faults = Vec::new();
+    if let Some(series) = &event.series {
+        if series.count.unwrap_or_default() < 2 {
+            faults.push(Fault::invalid(&Path::new("series.count"), "", "should be at least 2"));
+        }
+        // The newer group's type cannot leave the time out: what was not given reads as the beginning of time.
+        let unset = |time: &MicroTime| time.0 == jiff::Timestamp::UNIX_EPOCH;
+        if series.last_observed_time.as_ref().is_none_or(unset) {
+            faults.push(Fault::required(&Path::new("series.lastObservedTime"), ""));
+        }
+    }
+    faults
+}
+
+/// A reference as upstream prints it in messages: in its internal form.
+fn reference(reference: Option<&ObjectReference>) -> BadValue {
+    let Some(it) = reference else { return BadValue::Json(Value::Null) };
+    let quoted = |value: &Option<String>| Value::from(value.text()).to_string();
+    BadValue::Plain(format!(
+        r#"{{"Kind":{},"Namespace":{},"Name":{},"UID":{},"APIVersion":{},"ResourceVersion":{},"FieldPath":{}}}"#,
+        quoted(&it.kind),
+        quoted(&it.namespace),
+        quoted(&it.name),
+        quoted(&it.uid),
+        quoted(&it.api_version),
+        quoted(&it.resource_version),
+        quoted(&it.field_path),
+    ))
+}
+
+/// An event of `events.k8s.io/v1` as one of `v1`. Values of any other shape are left as they are.
+pub fn event_to_core(event: Value) -> Value {
+    translate(event, "v1", |name| RENAMED.iter().find(|(_, new)| *new == name).map(|(old, _)| *old))
+}
+
+/// An event of `v1` as one of `events.k8s.io/v1`. Values of any other shape are left as they are.
+pub fn event_from_core(event: Value) -> Value {
+    translate(event, "events.k8s.io/v1", |name| {
+        RENAMED.iter().find(|(old, _)| *old == name).map(|(_, new)| *new)
+    })
+}
+
+fn translate(event: Value, api_version: &str, renamed: impl Fn(&str) -> Option<&'static str>) -> Value {
+    let Value::Object(fields) = event else { return event };
+    fields
+        .into_iter()
+        .map(|(name, value)| match renamed(&name) {
+            Some(other) => (other.to_owned(), value),
+            None if name == "apiVersion" => (name, Value::from(api_version)),
+            None => (name, value),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::resources::shared::testing::check_create;
+
+    #[test]
+    fn an_event_lives_in_the_namespace_of_what_it_is_about() {
+        for (namespace, involved, time, fits) in [
+            ("default", "", None, true),
+            ("other", "", None, false),
+            ("other", "other", None, true),
+            ("other", "default", None, false),
+            ("kube-system", "", Some("2024-01-01T00:00:00.000000Z"), true),
+            ("other", "", Some("2024-01-01T00:00:00.000000Z"), false),
+        ] {
+            let faults = check_create::<Events>(json!({
+                "metadata": {"namespace": namespace}, "involvedObject": {"namespace": involved}, "eventTime": time,
+                "reportingComponent": "a", "reportingInstance": "b", "action": "c", "reason": "d",
+            }));
+            let text = format!(
+                r#"involvedObject.namespace: Invalid value: "{involved}": does not match event.namespace"#
+            );
+            assert_eq!(faults, if fits { vec![] } else { vec![text] });
+        }
+    }
+
+    #[test]
+    fn an_event_with_a_time_says_who_saw_what() {
+        assert_eq!(
+            check_create::<Events>(json!({
+                "metadata": {"namespace": "default"}, "involvedObject": {},
+                "eventTime": "2024-01-01T00:00:00.000000Z", "action": "x".repeat(129), "message": "x".repeat(1025),
+            })),
+            [
+                "reportingComponent: Required value",
+                r#"reportingComponent: Invalid value: "": name part must be non-empty"#,
+                r#"reportingComponent: Invalid value: "": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"#,
+                "reportingInstance: Required value",
+                r#"action: Invalid value: "": can have at most 128 characters"#,
+                "reason: Required value",
+                r#"message: Invalid value: "": can have at most 1024 characters"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn both_forms_say_the_same() {
+        let old = json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "a"},
+            "involvedObject": {"name": "p"}, "message": "m", "source": {"component": "c"}, "count": 2,
+            "firstTimestamp": null, "lastTimestamp": null, "reportingComponent": "r", "reportingInstance": "i"});
+        let new = json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "a"},
+            "regarding": {"name": "p"}, "note": "m", "deprecatedSource": {"component": "c"}, "deprecatedCount": 2,
+            "deprecatedFirstTimestamp": null, "deprecatedLastTimestamp": null, "reportingController": "r",
+            "reportingInstance": "i"});
+        assert_eq!(event_from_core(old.clone()), new);
+        assert_eq!(event_to_core(new), old);
+    }
 }
