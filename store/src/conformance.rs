@@ -2,6 +2,8 @@
 //!
 //! Each case gets an empty store and panics where the store breaks the contract of [`Backend`].
 
+#![expect(clippy::unwrap_used, reason = "a case fails by panicking")]
+
 mod model;
 
 use std::{sync::Arc, time::Duration};

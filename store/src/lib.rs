@@ -6,8 +6,10 @@
 //! Invariant: this crate knows keys, bytes and revisions. It does not know kinds, HTTP or who is asking.
 
 pub mod backend;
+pub mod cache;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod prefix_map;
 
 pub use backend::{Backend, Entry, Error, Event, Page, Range, Revision, memory::Memory};
+pub use cache::Cache;

@@ -167,7 +167,7 @@ mod tests {
         fn memory_agrees_with_the_model(steps in conformance::steps()) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
             runtime.block_on(async {
-                conformance::check_against_model(Arc::new(Memory::new(&Tasks::new())), steps, true).await;
+                conformance::check_against_model(Arc::new(Memory::new(&Tasks::new())), steps).await;
             });
         }
     }
