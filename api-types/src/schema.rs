@@ -55,7 +55,9 @@ pub struct Type {
     pub parts: Vec<Part>,
     /// Positions in `fields`, sorted by JSON name.
     by_name: Vec<u16>,
-    /// Positions in `fields` of those that are written even when they were never set.
+    /// A rank in `by_name` by [`hash`] of the name: a guess that is right for most names. Its length is a power of two.
+    by_hash: Vec<u16>,
+    /// Ranks in `by_name` of the fields that are written even when they were never set.
     always_written: Vec<u16>,
 }
 
@@ -263,9 +265,25 @@ impl Type {
         self.position(json_name).and_then(|at| self.fields.get(at))
     }
 
-    /// The fields that Go writes even when they were never set.
-    pub(crate) fn always_written(&self) -> impl Iterator<Item = &Field> {
-        self.always_written.iter().map(|at| &self.fields[usize::from(*at)])
+    /// The fields that Go writes even when they were never set, with their ranks.
+    pub(crate) fn always_written(&self) -> impl Iterator<Item = (usize, &Field)> {
+        self.always_written.iter().map(|rank| (usize::from(*rank), self.at_rank(usize::from(*rank))))
+    }
+
+    /// A field by JSON name, and its rank among all the names.
+    pub(crate) fn ranked(&self, json_name: &str) -> Option<(usize, &Field)> {
+        let rank = self.rank(json_name)?;
+        Some((rank, self.at_rank(rank)))
+    }
+
+    /// The JSON name at a rank.
+    pub(crate) fn name_at(&self, rank: usize) -> &'static str {
+        self.at_rank(rank).json
+    }
+
+    /// The fields by name, with their ranks.
+    pub(crate) fn by_name(&self) -> impl Iterator<Item = (usize, &Field)> {
+        self.by_name.iter().map(|at| &self.fields[usize::from(*at)]).enumerate()
     }
 
     /// JSON names and positions of all fields, by name.
@@ -273,12 +291,32 @@ impl Type {
         self.by_name.iter().map(|at| (self.fields[usize::from(*at)].json, usize::from(*at)))
     }
 
+    fn at_rank(&self, rank: usize) -> &Field {
+        &self.fields[usize::from(self.by_name[rank])]
+    }
+
+    fn rank(&self, json_name: &str) -> Option<usize> {
+        let guess = self.by_hash.get(hash(json_name) & (self.by_hash.len().wrapping_sub(1)))?;
+        let guess = usize::from(*guess);
+        if self.by_name.get(guess).is_some_and(|at| self.fields[usize::from(*at)].json == json_name) {
+            return Some(guess);
+        }
+        self.by_name.binary_search_by(|at| self.fields[usize::from(*at)].json.cmp(json_name)).ok()
+    }
+
     /// Where in [`fields`](Self::fields) a JSON name stands.
     pub fn position(&self, json_name: &str) -> Option<usize> {
-        let name_at = |at: &u16| self.fields[usize::from(*at)].json;
-        let found = self.by_name.binary_search_by(|at| name_at(at).cmp(json_name)).ok()?;
-        self.by_name.get(found).map(|at| usize::from(*at))
+        self.by_name.get(self.rank(json_name)?).map(|at| usize::from(*at))
     }
+}
+
+/// Three letters and the length tell most names of a type apart.
+fn hash(name: &str) -> usize {
+    let bytes = name.as_bytes();
+    let at = |position: usize| bytes.get(position).copied().map_or(0, usize::from);
+    let last = bytes.len().saturating_sub(1);
+    let sum = at(0) + 31 * at(last / 2) + 131 * at(last) + 7 * bytes.len();
+    sum ^ (sum >> 5)
 }
 
 // === impl Field ===
@@ -319,6 +357,31 @@ impl Shape {
             | Shape::SchemaOrArray(_)
             | Shape::SchemaOrStrings(_)
             | Shape::Struct(_) => true,
+        }
+    }
+
+    /// Its zero, or that of a pointer to it, is written as null.
+    pub(crate) fn is_null_when_zero(&self, pointer: bool) -> bool {
+        match self {
+            Shape::String
+            | Shape::Bool
+            | Shape::Int32
+            | Shape::Int64
+            | Shape::Float64
+            | Shape::Quantity
+            | Shape::IntOrString
+            | Shape::SchemaOrBool(_)
+            | Shape::Struct(_) => pointer,
+            Shape::Bytes
+            | Shape::Time
+            | Shape::MicroTime
+            | Shape::RawExtension
+            | Shape::Json
+            | Shape::FieldsV1
+            | Shape::SchemaOrArray(_)
+            | Shape::SchemaOrStrings(_)
+            | Shape::List(_)
+            | Shape::Map(_) => true,
         }
     }
 

@@ -13,7 +13,7 @@
 //! Type names are Go's own text; one of another package has that package's id before it (`meta/v1.Time`).
 //! The tables are part of this program, so a mistake in them is a bug: reading panics with the line.
 
-use super::{Field, ListKind, Omit, Part, Patch, Schema, Shape, Type, TypeRef, Union};
+use super::{Field, ListKind, Omit, Part, Patch, Schema, Shape, Type, TypeRef, Union, hash};
 use std::collections::BTreeMap;
 
 /// Where one type's lines are.
@@ -78,11 +78,10 @@ pub(super) fn parse(files: &[&'static str]) -> Schema {
         flatten(&members, at, &mut of.fields);
         of.parts = parts(&members[at], &of.fields);
         of.by_name = sorted_positions(&of.fields);
-        of.always_written = (0_u16..)
-            .zip(&of.fields)
-            .filter(|(_, field)| field.is_always_written())
-            .map(|(at, _)| at)
-            .collect();
+        of.by_hash = guesses(of);
+        let fields_by_name = of.by_name.iter().map(|at| &of.fields[usize::from(*at)]);
+        let always = (0_u16..).zip(fields_by_name).filter(|(_, field)| field.is_always_written());
+        of.always_written = always.map(|(rank, _)| rank).collect();
     }
 
     let mut by_kind = BTreeMap::new();
@@ -161,6 +160,7 @@ impl Reader {
             fields: Vec::new(),
             parts: Vec::new(),
             by_name: Vec::new(),
+            by_hash: Vec::new(),
             always_written: Vec::new(),
         };
         for word in words {
@@ -407,6 +407,18 @@ fn parts(members: &[Member], fields: &[Field]) -> Vec<Part> {
     }
     numbered.sort_by_key(|(number, _)| *number);
     numbered.into_iter().map(|(_, part)| part).collect()
+}
+
+/// Of names with the same hash the first one is guessed.
+fn guesses(of: &Type) -> Vec<u16> {
+    let mut guesses = vec![u16::MAX; (of.by_name.len() * 4).next_power_of_two()];
+    for (rank, at) in (0_u16..).zip(&of.by_name) {
+        let slot = hash(of.fields[usize::from(*at)].json) & (guesses.len() - 1);
+        if guesses[slot] == u16::MAX {
+            guesses[slot] = rank;
+        }
+    }
+    guesses
 }
 
 fn sorted_positions(fields: &[Field]) -> Vec<u16> {

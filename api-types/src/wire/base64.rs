@@ -13,6 +13,11 @@ pub(super) fn encode(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
+/// Decoding and encoding gives the same text.
+pub(super) fn is_canonical(text: &str) -> bool {
+    STANDARD.decode(text).is_ok()
+}
+
 /// Takes line breaks anywhere and loose bits at the end.
 fn decode_leniently(text: &[u8]) -> Result<Vec<u8>, usize> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);

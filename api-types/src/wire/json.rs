@@ -9,7 +9,7 @@ use super::{
 };
 use crate::schema::{Shape, Type, TypeRef, schema};
 use serde_json::{Map, Number, Value};
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeSet};
 
 /// Why bytes are no JSON, or hold what no value can hold; the texts are Go's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -95,9 +95,13 @@ impl Document<'_> {
     /// # Errors
     /// A number that is too large, or values nested too deep to be kept.
     pub fn to_value(&self) -> Result<(Value, Vec<String>), SyntaxError> {
-        let mut path = Path::default();
+        let mut builder = Untyped { tape: &self.0, found_duplicate: false };
+        let value = builder.value(0, 0).map_err(SyntaxError)?;
         let mut duplicates = Strict::default();
-        let value = untyped(&self.0, 0, 0, &mut path, Some(&mut duplicates)).map_err(SyntaxError)?;
+        if builder.found_duplicate {
+            // Rare enough to look again, this time with paths.
+            list_duplicates(&self.0, 0, &mut Path::default(), &mut duplicates);
+        }
         Ok((value, duplicates.0))
     }
 }
@@ -193,48 +197,73 @@ impl Strict {
 }
 
 /// A value without schema. Of duplicates, the last one counts.
-pub(super) fn untyped(
-    tape: &Tape<'_>,
-    at: At,
-    depth: usize,
-    path: &mut Path,
-    mut strict: Option<&mut Strict>,
-) -> Result<Value, String> {
-    if depth > DEPTH_KEPT_MAX {
-        return Err("exceeded max depth".to_owned());
+pub(super) fn untyped(tape: &Tape<'_>, at: At, depth: usize) -> Result<Value, String> {
+    Untyped { tape, found_duplicate: false }.value(at, depth)
+}
+
+struct Untyped<'t, 'a> {
+    tape: &'t Tape<'a>,
+    found_duplicate: bool,
+}
+
+impl Untyped<'_, '_> {
+    fn value(&mut self, at: At, depth: usize) -> Result<Value, String> {
+        if depth > DEPTH_KEPT_MAX {
+            return Err("exceeded max depth".to_owned());
+        }
+        let tape = self.tape;
+        Ok(match tape.kind(at) {
+            Kind::Null => Value::Null,
+            Kind::True => Value::Bool(true),
+            Kind::False => Value::Bool(false),
+            Kind::Number => Value::Number(number(tape.number(at))?),
+            Kind::String => Value::String(tape.string(at).into_owned()),
+            Kind::Array => {
+                let mut list = Vec::new();
+                for element in tape.elements(at) {
+                    list.push(self.value(element, depth + 1)?);
+                }
+                Value::Array(list)
+            }
+            Kind::Object => {
+                let mut members = Vec::new();
+                for (key, value) in tape.members(at) {
+                    members.push((tape.string(key).into_owned(), self.value(value, depth + 1)?));
+                }
+                let count = members.len();
+                // Made in one go, a map is cheaper than key by key.
+                let map: Map<String, Value> = members.into_iter().collect();
+                self.found_duplicate |= map.len() < count;
+                Value::Object(map)
+            }
+        })
     }
-    Ok(match tape.kind(at) {
-        Kind::Null => Value::Null,
-        Kind::True => Value::Bool(true),
-        Kind::False => Value::Bool(false),
-        Kind::Number => Value::Number(number(tape.number(at))?),
-        Kind::String => Value::String(tape.string(at).into_owned()),
+}
+
+fn list_duplicates(tape: &Tape<'_>, at: At, path: &mut Path, duplicates: &mut Strict) {
+    match tape.kind(at) {
         Kind::Array => {
-            let mut list = Vec::new();
             for (index, element) in tape.elements(at).enumerate() {
                 path.push(Step::Index(index));
-                list.push(untyped(tape, element, depth + 1, path, strict.as_deref_mut())?);
+                list_duplicates(tape, element, path, duplicates);
                 path.pop();
             }
-            Value::Array(list)
         }
         Kind::Object => {
-            let mut map = Map::new();
+            let mut seen = BTreeSet::new();
             for (key, value) in tape.members(at) {
                 let name = tape.string(key);
-                if let Some(strict) = strict.as_deref_mut()
-                    && map.contains_key(name.as_ref())
-                {
-                    strict.report("duplicate", &path.to(&name, tape));
+                if seen.contains(&name) {
+                    duplicates.report("duplicate", &path.to(&name, tape));
                 }
+                seen.insert(name);
                 path.push(Step::Key(key));
-                let value = untyped(tape, value, depth + 1, path, strict.as_deref_mut())?;
+                list_duplicates(tape, value, path, duplicates);
                 path.pop();
-                map.insert(name.into_owned(), value);
             }
-            Value::Object(map)
         }
-    })
+        _ => {}
+    }
 }
 
 /// A number: whole ones as integers whatever their notation, if they fit, since that is what they are once

@@ -27,7 +27,7 @@ pub(super) enum Kind {
 #[derive(Clone, Copy)]
 struct Token {
     kind: Kind,
-    /// A string without escapes and in ASCII: its text is its bytes.
+    /// A string without escapes: its text is its bytes, if they are UTF-8.
     plain: bool,
     /// Where its text begins: a string's after the quote.
     start: u32,
@@ -37,6 +37,8 @@ struct Token {
 
 pub(super) struct Tape<'a> {
     bytes: &'a [u8],
+    /// The same, if all of it is UTF-8, which is checked once.
+    text: Option<&'a str>,
     tokens: Vec<Token>,
 }
 
@@ -62,7 +64,7 @@ impl<'a> Tape<'a> {
         }
         let mut cutter = Cutter { bytes, at: 0, tokens: Vec::with_capacity(bytes.len() / 16 + 4) };
         cutter.document()?;
-        Ok(Self { bytes, tokens: cutter.tokens })
+        Ok(Self { bytes, text: std::str::from_utf8(bytes).ok(), tokens: cutter.tokens })
     }
 
     fn token(&self, at: At) -> Token {
@@ -96,11 +98,13 @@ impl<'a> Tape<'a> {
 
     /// A string's text; what is no UTF-8 and no Unicode is replaced, as Go replaces it.
     pub(super) fn string(&self, at: At) -> Cow<'a, str> {
-        let raw = self.raw(at);
-        match std::str::from_utf8(raw) {
-            Ok(text) if self.token(at).plain || !raw.contains(&b'\\') => Cow::Borrowed(text),
-            _ => Cow::Owned(unescape(raw)),
+        let token = self.token(at);
+        if token.plain
+            && let Some(text) = self.text.and_then(|text| text.get(token.start as usize..token.end as usize))
+        {
+            return Cow::Borrowed(text);
         }
+        Cow::Owned(unescape(self.raw(at)))
     }
 
     /// The elements of an array.
@@ -289,7 +293,10 @@ impl Cutter<'_> {
         let start = self.at;
         let mut plain = true;
         loop {
-            let Some(byte) = self.bytes.get(self.at).copied() else { return Err(end_of_input()) };
+            let rest = self.bytes.get(self.at..).unwrap_or_default();
+            let run = rest.iter().position(|byte| STOPS[usize::from(*byte)]).unwrap_or(rest.len());
+            self.at += run;
+            let Some(byte) = rest.get(run).copied() else { return Err(end_of_input()) };
             match byte {
                 b'"' => break,
                 b'\\' => {
@@ -297,9 +304,7 @@ impl Cutter<'_> {
                     self.at += 1;
                     self.escape()?;
                 }
-                0..0x20 => return Err(unexpected(byte, "in string literal")),
-                0x20..0x80 => {}
-                0x80.. => plain = false,
+                _ => return Err(unexpected(byte, "in string literal")),
             }
             self.at += 1;
         }
@@ -325,6 +330,17 @@ impl Cutter<'_> {
         }
     }
 }
+
+/// Bytes that are more than text within a string.
+const STOPS: [bool; 256] = {
+    let mut stops = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        stops[byte] = byte < 0x20 || byte == b'"' as usize || byte == b'\\' as usize;
+        byte += 1;
+    }
+    stops
+};
 
 /// Fits, because the length of the text was checked first.
 fn position(at: usize) -> u32 {

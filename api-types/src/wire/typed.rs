@@ -15,7 +15,10 @@ use crate::{
     quantity::{ParseError, Quantity},
     schema::{Field, Omit, Shape, Type, TypeRef, schema},
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+mod canonical;
 
 /// An object as its type has it, and what strict field validation objects to.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,6 +57,9 @@ pub fn decode_document(document: &Document<'_>, of: TypeRef) -> Result<Decoded, 
 /// # Errors
 /// Go's message: a value that does not fit its field.
 pub fn coerce(value: Value, of: TypeRef) -> Result<Decoded, String> {
+    if canonical::fits(&value, of) {
+        return Ok(Decoded { value, strict: Vec::new() });
+    }
     decode(&json::encode_untyped(&value), of)
 }
 
@@ -167,8 +173,7 @@ impl<'t, 'a> Decoder<'t, 'a> {
             (Shape::IntOrString, _) => return Err(Fault::Type(describe(kind).to_owned(), "int32")),
             (Shape::RawExtension | Shape::Json | Shape::FieldsV1, Kind::Null) => old,
             (Shape::RawExtension | Shape::Json | Shape::FieldsV1, _) => {
-                let mut path = Path::default();
-                Some(json::untyped(tape, at, depth, &mut path, None).map_err(Fault::Message)?)
+                Some(json::untyped(tape, at, depth).map_err(Fault::Message)?)
             }
             (
                 Shape::SchemaOrBool(of) | Shape::SchemaOrArray(of) | Shape::SchemaOrStrings(of),
@@ -251,27 +256,18 @@ impl<'t, 'a> Decoder<'t, 'a> {
         if depth > DEPTH_KEPT_MAX {
             return Err(Fault::Message("exceeded max depth".to_owned()));
         }
-        let mut into = match old {
-            Some(Value::Object(map)) => map,
-            _ => Map::new(),
-        };
+        let mut into = Fields::new(of, old);
         let mut seen = Seen::default();
-        let had_fields = !into.is_empty();
         for (key, value) in self.tape.members(at) {
             let name = self.tape.string(key);
-            let Some((position, field)) = of.position(&name).and_then(|at| Some((at, of.fields.get(at)?)))
-            else {
+            let Some((rank, field)) = of.ranked(&name) else {
                 self.report("unknown", &name);
                 continue;
             };
-            let mut old = None;
-            let is_duplicate = seen.mark(position);
-            if is_duplicate {
+            if seen.mark(rank) {
                 self.report("duplicate", field.json);
             }
-            if is_duplicate || had_fields {
-                old = into.remove(field.json);
-            }
+            let old = into.take(rank);
             self.path.push(Step::Field(of.name, field.json));
             let value = if field.pointer && self.tape.kind(value) == Kind::Null {
                 None
@@ -280,11 +276,10 @@ impl<'t, 'a> Decoder<'t, 'a> {
             };
             self.path.pop();
             if let Some(value) = value.filter(|value| !is_omitted(field, value)) {
-                into.insert(field.json.to_owned(), value);
+                into.put(rank, value);
             }
         }
-        complete(&mut into, of);
-        Ok(Some(Value::Object(into)))
+        Ok(Some(into.complete()))
     }
 
     fn list(
@@ -319,26 +314,35 @@ impl<'t, 'a> Decoder<'t, 'a> {
         old: Option<Value>,
         depth: usize,
     ) -> Result<Value, Fault> {
-        let mut map = match old {
-            Some(Value::Object(map)) => map,
-            _ => Map::new(),
-        };
-        let had_keys = !map.is_empty();
-        let mut seen = std::collections::BTreeSet::new();
+        let mut members: Vec<(String, Value)> = Vec::new();
+        let mut known = BTreeSet::new();
         for (key, value) in self.tape.members(at) {
             let name = self.tape.string(key);
-            // An old key is no duplicate: duplicates are counted within one pair of braces.
-            let is_duplicate =
-                if had_keys { !seen.insert(name.clone()) } else { map.contains_key(name.as_ref()) };
+            // Few maps are long; those that are need an index.
+            let is_duplicate = if members.len() < 16 {
+                members.iter().any(|(other, _)| *other == *name)
+            } else {
+                if known.is_empty() {
+                    known.extend(members.iter().map(|(other, _)| other.clone()));
+                }
+                !known.insert(name.clone().into_owned())
+            };
             if is_duplicate {
                 self.report("duplicate", &name);
             }
             self.path.push(Step::Key(key));
             let value = self.value(value, of, go_types, None, depth + 1)?;
             self.path.pop();
-            map.insert(name.into_owned(), value.unwrap_or_else(|| zero(of)));
+            members.push((name.into_owned(), value.unwrap_or_else(|| zero(of))));
         }
-        Ok(Value::Object(map))
+        Ok(Value::Object(match old {
+            // The second of two duplicate fields adds to the first.
+            Some(Value::Object(mut map)) => {
+                map.extend(members);
+                map
+            }
+            _ => members.into_iter().collect(),
+        }))
     }
 
     /// A part that decodes itself with a decoder of its own: not strict, its first error ends everything, and
@@ -415,13 +419,76 @@ impl Fault {
 struct Seen(u128);
 
 impl Seen {
-    /// Marks a position, and says whether it was marked before.
-    fn mark(&mut self, position: usize) -> bool {
-        // No type has that many fields; a test of the table says so.
-        let bit = 1_u128.checked_shl(u32::try_from(position).unwrap_or(u32::MAX)).unwrap_or(0);
-        let before = self.0 & bit != 0;
-        self.0 |= bit;
+    /// Marks a field, and says whether it was marked before.
+    fn mark(&mut self, rank: usize) -> bool {
+        let before = self.is_marked(rank);
+        self.0 |= Self::bit(rank);
         before
+    }
+
+    fn bit(rank: usize) -> u128 {
+        // No type has more fields than bits; a test of the table says so.
+        1_u128.checked_shl(u32::try_from(rank).unwrap_or(u32::MAX)).unwrap_or(0)
+    }
+
+    fn is_marked(&self, rank: usize) -> bool {
+        self.0 & Self::bit(rank) != 0
+    }
+
+    fn unmark(&mut self, rank: usize) {
+        self.0 &= !Self::bit(rank);
+    }
+}
+
+/// The fields of a struct that have a value, by their rank among the names: so that the map can be made in one
+/// go at the end, which is much cheaper than field by field.
+struct Fields {
+    of: &'static Type,
+    values: Vec<(usize, Value)>,
+    has: Seen,
+}
+
+impl Fields {
+    fn new(of: &'static Type, old: Option<Value>) -> Self {
+        let mut it = Self { of, values: Vec::with_capacity(8), has: Seen::default() };
+        if let Some(Value::Object(old)) = old {
+            for (name, value) in old {
+                if let Some((rank, _)) = of.ranked(&name) {
+                    it.put(rank, value);
+                }
+            }
+        }
+        it
+    }
+
+    /// Takes out what a duplicate field is decoded into.
+    fn take(&mut self, rank: usize) -> Option<Value> {
+        if !self.has.is_marked(rank) {
+            return None;
+        }
+        let at = self.values.iter().position(|(other, _)| *other == rank)?;
+        self.has.unmark(rank);
+        Some(self.values.swap_remove(at).1)
+    }
+
+    fn put(&mut self, rank: usize, value: Value) {
+        self.has.mark(rank);
+        self.values.push((rank, value));
+    }
+
+    /// Puts in what Go writes although it was not set.
+    fn complete(mut self) -> Value {
+        for (rank, field) in self.of.always_written() {
+            if !self.has.mark(rank) {
+                let value = if field.pointer { Value::Null } else { zero(&field.shape) };
+                self.values.push((rank, value));
+            }
+        }
+        self.values.sort_unstable_by_key(|(rank, _)| *rank);
+        let of = self.of;
+        Value::Object(
+            self.values.into_iter().map(|(rank, value)| (of.name_at(rank).to_owned(), value)).collect(),
+        )
     }
 }
 
@@ -464,16 +531,6 @@ fn is_omitted(field: &Field, value: &Value) -> bool {
     }
 }
 
-/// Puts in what Go writes although it was not set.
-fn complete(map: &mut Map<String, Value>, of: &'static Type) {
-    for field in of.always_written() {
-        if !map.contains_key(field.json) {
-            let value = if field.pointer { Value::Null } else { zero(&field.shape) };
-            map.insert(field.json.to_owned(), value);
-        }
-    }
-}
-
 /// How Go writes the zero of a shape.
 pub(crate) fn zero(shape: &Shape) -> Value {
     match shape {
@@ -496,9 +553,7 @@ pub(crate) fn zero(shape: &Shape) -> Value {
 }
 
 fn zero_struct(of: &'static Type) -> Value {
-    let mut map = Map::new();
-    complete(&mut map, of);
-    Value::Object(map)
+    Fields::new(of, None).complete()
 }
 
 #[cfg(test)]

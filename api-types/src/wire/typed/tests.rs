@@ -376,8 +376,59 @@ fn any_struct(of: TypeRef, depth: u32) -> BoxedStrategy<Value> {
     members.prop_map(|members| Value::Object(members.into_iter().flatten().collect())).boxed()
 }
 
+/// Puts `what` in the place of the part at this number, counting parts in order.
+fn replace_part(value: &mut Value, at: &mut usize, what: &Value) {
+    if *at == 0 {
+        *value = what.clone();
+    }
+    *at = at.wrapping_sub(1);
+    match value {
+        Value::Array(list) => list.iter_mut().for_each(|it| replace_part(it, at, what)),
+        Value::Object(map) => map.values_mut().for_each(|it| replace_part(it, at, what)),
+        _ => {}
+    }
+}
+
+#[test]
+fn what_upstream_answers_is_canonical() {
+    let value = json!({
+        "kind": "Deployment", "apiVersion": "apps/v1",
+        "metadata": {"name": "d", "creationTimestamp": "2024-01-01T00:00:00Z", "generation": 1},
+        "spec": {
+            "replicas": 0, "selector": {"matchLabels": {"a": "b"}},
+            "template": {
+                "metadata": {"labels": {"a": "b"}},
+                "spec": {"containers": [{"name": "c", "resources": {"limits": {"cpu": "100m"}}}], "securityContext": {}},
+            },
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": 1}},
+        },
+        "status": {"conditions": [{"type": "A", "status": "True", "lastUpdateTime": null, "lastTransitionTime": null}]},
+    });
+    assert!(canonical::fits(&value, type_of("apps/v1", "Deployment")));
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn what_is_taken_for_canonical_is(
+        value in any_struct(type_of("v1", "Pod"), 5),
+        places in proptest::collection::vec((0_usize..60, prop_oneof![
+            Just(json!(null)), Just(json!("")), Just(json!([])), Just(json!({})), Just(json!(0)), Just(json!(1.5)),
+            Just(json!("1000m")), Just(json!({"x": 1})), Just(json!(false)), Just(json!("YQ")), Just(json!([null])),
+        ]), 0..3),
+    ) {
+        let of = type_of("v1", "Pod");
+        let mut value = coerce(value, of).map_err(TestCaseError::fail)?.value;
+        prop_assert!(canonical::fits(&value, of), "{value}");
+        for (mut at, what) in places {
+            replace_part(&mut value, &mut at, &what);
+        }
+        if canonical::fits(&value, of) {
+            let decoded = decode(&json::encode_untyped(&value), of);
+            prop_assert_eq!(decoded, Ok(Decoded { value, strict: vec![] }));
+        }
+    }
 
     #[test]
     fn decoding_again_changes_nothing(value in any_struct(type_of("apps/v1", "Deployment"), 5)) {
