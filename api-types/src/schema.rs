@@ -276,11 +276,6 @@ impl Type {
         Some((rank, self.at_rank(rank)))
     }
 
-    /// The JSON name at a rank.
-    pub(crate) fn name_at(&self, rank: usize) -> &'static str {
-        self.at_rank(rank).json
-    }
-
     /// The fields by name, with their ranks.
     pub(crate) fn by_name(&self) -> impl Iterator<Item = (usize, &Field)> {
         self.by_name.iter().map(|at| &self.fields[usize::from(*at)]).enumerate()

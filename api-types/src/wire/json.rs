@@ -226,14 +226,11 @@ impl Untyped<'_, '_> {
                 Value::Array(list)
             }
             Kind::Object => {
-                let mut members = Vec::new();
+                let mut map = Map::new();
                 for (key, value) in tape.members(at) {
-                    members.push((tape.string(key).into_owned(), self.value(value, depth + 1)?));
+                    let value = self.value(value, depth + 1)?;
+                    self.found_duplicate |= map.insert(tape.string(key).into_owned(), value).is_some();
                 }
-                let count = members.len();
-                // Made in one go, a map is cheaper than key by key.
-                let map: Map<String, Value> = members.into_iter().collect();
-                self.found_duplicate |= map.len() < count;
                 Value::Object(map)
             }
         })

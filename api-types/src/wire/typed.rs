@@ -15,7 +15,7 @@ use crate::{
     quantity::{ParseError, Quantity},
     schema::{Field, Omit, Shape, Type, TypeRef, schema},
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
 mod canonical;
@@ -267,7 +267,7 @@ impl<'t, 'a> Decoder<'t, 'a> {
             if seen.mark(rank) {
                 self.report("duplicate", field.json);
             }
-            let old = into.take(rank);
+            let old = into.take(rank, field);
             self.path.push(Step::Field(of.name, field.json));
             let value = if field.pointer && self.tape.kind(value) == Kind::Null {
                 None
@@ -276,7 +276,7 @@ impl<'t, 'a> Decoder<'t, 'a> {
             };
             self.path.pop();
             if let Some(value) = value.filter(|value| !is_omitted(field, value)) {
-                into.put(rank, value);
+                into.put(rank, field, value);
             }
         }
         Ok(Some(into.complete()))
@@ -314,35 +314,24 @@ impl<'t, 'a> Decoder<'t, 'a> {
         old: Option<Value>,
         depth: usize,
     ) -> Result<Value, Fault> {
-        let mut members: Vec<(String, Value)> = Vec::new();
-        let mut known = BTreeSet::new();
+        // The second of two duplicate fields adds to the first.
+        let mut map = match old {
+            Some(Value::Object(map)) => map,
+            _ => Map::new(),
+        };
+        // Duplicates are counted within one pair of braces, so what was there before is no duplicate.
+        let mut before: BTreeSet<String> = map.keys().cloned().collect();
         for (key, value) in self.tape.members(at) {
             let name = self.tape.string(key);
-            // Few maps are long; those that are need an index.
-            let is_duplicate = if members.len() < 16 {
-                members.iter().any(|(other, _)| *other == *name)
-            } else {
-                if known.is_empty() {
-                    known.extend(members.iter().map(|(other, _)| other.clone()));
-                }
-                !known.insert(name.clone().into_owned())
-            };
-            if is_duplicate {
+            if map.contains_key(name.as_ref()) && !before.remove(name.as_ref()) {
                 self.report("duplicate", &name);
             }
             self.path.push(Step::Key(key));
             let value = self.value(value, of, go_types, None, depth + 1)?;
             self.path.pop();
-            members.push((name.into_owned(), value.unwrap_or_else(|| zero(of))));
+            map.insert(name.into_owned(), value.unwrap_or_else(|| zero(of)));
         }
-        Ok(Value::Object(match old {
-            // The second of two duplicate fields adds to the first.
-            Some(Value::Object(mut map)) => {
-                map.extend(members);
-                map
-            }
-            _ => members.into_iter().collect(),
-        }))
+        Ok(Value::Object(map))
     }
 
     /// A part that decodes itself with a decoder of its own: not strict, its first error ends everything, and
@@ -435,60 +424,52 @@ impl Seen {
         self.0 & Self::bit(rank) != 0
     }
 
-    fn unmark(&mut self, rank: usize) {
+    /// Takes a mark away, and says whether it was there.
+    fn unmark(&mut self, rank: usize) -> bool {
+        let before = self.is_marked(rank);
         self.0 &= !Self::bit(rank);
+        before
     }
 }
 
-/// The fields of a struct that have a value, by their rank among the names: so that the map can be made in one
-/// go at the end, which is much cheaper than field by field.
+/// The fields of a struct that have a value.
 struct Fields {
     of: &'static Type,
-    values: Vec<(usize, Value)>,
+    map: Map<String, Value>,
     has: Seen,
 }
 
 impl Fields {
     fn new(of: &'static Type, old: Option<Value>) -> Self {
-        let mut it = Self { of, values: Vec::with_capacity(8), has: Seen::default() };
+        let mut it = Self { of, map: Map::new(), has: Seen::default() };
         if let Some(Value::Object(old)) = old {
-            for (name, value) in old {
-                if let Some((rank, _)) = of.ranked(&name) {
-                    it.put(rank, value);
-                }
+            for (rank, _) in old.keys().filter_map(|name| of.ranked(name)) {
+                it.has.mark(rank);
             }
+            it.map = old;
         }
         it
     }
 
     /// Takes out what a duplicate field is decoded into.
-    fn take(&mut self, rank: usize) -> Option<Value> {
-        if !self.has.is_marked(rank) {
-            return None;
-        }
-        let at = self.values.iter().position(|(other, _)| *other == rank)?;
-        self.has.unmark(rank);
-        Some(self.values.swap_remove(at).1)
+    fn take(&mut self, rank: usize, field: &Field) -> Option<Value> {
+        self.has.unmark(rank).then(|| self.map.remove(field.json)).flatten()
     }
 
-    fn put(&mut self, rank: usize, value: Value) {
+    fn put(&mut self, rank: usize, field: &Field, value: Value) {
         self.has.mark(rank);
-        self.values.push((rank, value));
+        self.map.insert(field.json.to_owned(), value);
     }
 
     /// Puts in what Go writes although it was not set.
     fn complete(mut self) -> Value {
         for (rank, field) in self.of.always_written() {
-            if !self.has.mark(rank) {
+            if !self.has.is_marked(rank) {
                 let value = if field.pointer { Value::Null } else { zero(&field.shape) };
-                self.values.push((rank, value));
+                self.put(rank, field, value);
             }
         }
-        self.values.sort_unstable_by_key(|(rank, _)| *rank);
-        let of = self.of;
-        Value::Object(
-            self.values.into_iter().map(|(rank, value)| (of.name_at(rank).to_owned(), value)).collect(),
-        )
+        Value::Object(self.map)
     }
 }
 
