@@ -1,0 +1,45 @@
+//! How authentication looks at the objects that credentials depend on.
+
+use futures::future::BoxFuture;
+use serde_json::Value;
+
+use api_types::status::Status;
+
+/// Finds objects of the core group: service accounts, secrets, pods, nodes.
+pub trait Objects: Send + Sync {
+    /// The object as it is now, `None` if there is none. `resource` is the plural name, `namespace` is empty for nodes.
+    ///
+    /// # Errors
+    /// What kept us from looking: then the credential is not accepted, and not refused for good either.
+    fn get<'a>(
+        &'a self,
+        resource: &'a str,
+        namespace: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Value>, Status>>;
+}
+
+/// A set of objects that stand still, for tests.
+#[cfg(test)]
+#[derive(Debug, Default)]
+pub(crate) struct FixedObjects(pub(crate) std::collections::BTreeMap<String, Value>);
+
+#[cfg(test)]
+impl FixedObjects {
+    /// Objects by `resource/namespace/name`.
+    pub(crate) fn new<const N: usize>(objects: [(&str, Value); N]) -> Self {
+        Self(objects.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+    }
+}
+
+#[cfg(test)]
+impl Objects for FixedObjects {
+    fn get<'a>(
+        &'a self,
+        resource: &'a str,
+        namespace: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Value>, Status>> {
+        Box::pin(async move { Ok(self.0.get(&format!("{resource}/{namespace}/{name}")).cloned()) })
+    }
+}
