@@ -19,9 +19,15 @@ pub mod record;
 
 pub mod manager;
 
+#[cfg(test)]
+mod tests;
+
 pub use execute::Executor;
 pub use manager::{Manager, Options};
-pub use plan::{OnConflict, OnFailure, Plan, Reason, Report, Request, Verb, Write};
+pub use plan::{
+    DeleteOptions, OnConflict, OnFailure, Patch, Plan, Preconditions, Propagation, Reason, Report, Request,
+    Verb, Write,
+};
 pub use record::{Cause, Record, Records};
 pub use triggers::Triggers;
 

@@ -7,6 +7,9 @@
 
 pub mod correlator;
 
+#[cfg(test)]
+mod tests;
+
 use std::{borrow::Cow, time::Duration};
 
 use runtime::Runtime;

@@ -6,6 +6,9 @@
 //! Invariant: [`decide`] is pure; the loop around it only carries it out. Leading ends when it cannot be renewed for
 //! `renew_deadline`, which is earlier than anyone else may take over.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use jiff::Timestamp;

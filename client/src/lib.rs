@@ -27,6 +27,9 @@ pub mod events;
 
 mod backoff;
 
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
 pub use api::{Api, Error};
 pub use controller::{Controller, Plan, Triggers, Write};
 pub use meta::{Key, Labels, Meta, Owner, Revision};

@@ -12,6 +12,9 @@ pub mod list_watch;
 
 pub mod caches;
 
+#[cfg(test)]
+mod tests;
+
 pub use cache::{Cache, Feed, pair};
 pub use caches::{Caches, Read};
 pub use list_watch::Reflector;
