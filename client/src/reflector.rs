@@ -134,7 +134,7 @@ impl<K> Clone for Change<K> {
 
 impl<K> Change<K> {
     /// The object as it was, unless it is new.
-    pub fn old(&self) -> Option<&Arc<K>> {
+    pub fn before(&self) -> Option<&Arc<K>> {
         match self {
             Self::Added(_) => None,
             Self::Modified { old, .. } => Some(old),
@@ -143,7 +143,7 @@ impl<K> Change<K> {
     }
 
     /// The object as it is, unless it is gone.
-    pub fn new(&self) -> Option<&Arc<K>> {
+    pub fn after(&self) -> Option<&Arc<K>> {
         match self {
             Self::Added(new) | Self::Modified { new, .. } => Some(new),
             Self::Deleted { .. } => None,

@@ -7,10 +7,12 @@
 
 mod clock;
 mod random;
+mod signal;
 mod tasks;
 
 pub use clock::{Clock, SharedClock, SimulatedClock, SystemClock};
 pub use random::Random;
+pub use signal::Signal;
 pub use tasks::{Stopping, Tasks};
 
 /// The process-wide seams, cloned into every component.

@@ -52,7 +52,6 @@ impl Tasks {
     }
 
     /// Runs `task` to its own end: it watches [`Tasks::stopping`] itself and may finish what it has in hand.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
     pub fn spawn_draining<F>(&self, name: &'static str, task: F)
     where
         F: Future<Output = ()> + Send + 'static,

@@ -167,10 +167,8 @@ async fn naive_looks(world: &World, times: usize, ledger: Option<&Ledger>) {
     let events = Recorder::start(&world.runtime, world.server.api(), "naive");
     let executor = Executor::new(world.server.api(), events);
     for _ in 0..times {
-        if let Some(ledger) = ledger {
-            if ledger.is_behind(&key(), caches) {
-                continue;
-            }
+        if ledger.is_some_and(|ledger| ledger.is_behind(&key(), caches)) {
+            continue;
         }
         let observed = Replicas.observe(&key(), caches).unwrap();
         let plan = Replicas.reconcile(&observed, world.runtime.clock.now());

@@ -188,10 +188,11 @@ impl<V> Default for Memory<V> {
 impl<V> Memory<V> {
     /// The entry, made if it is not there.
     fn get(&mut self, key: &str, make: impl FnOnce() -> V) -> &mut V {
-        if !self.entries.contains_key(key) && self.entries.len() >= MEMORY {
-            if let Some((_, oldest)) = self.touched.pop_first() {
-                self.entries.remove(&oldest);
-            }
+        if !self.entries.contains_key(key)
+            && self.entries.len() >= MEMORY
+            && let Some((_, oldest)) = self.touched.pop_first()
+        {
+            self.entries.remove(&oldest);
         }
         self.now += 1;
         let key: Arc<str> = key.into();

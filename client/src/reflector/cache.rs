@@ -9,7 +9,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
+use runtime::Signal;
 
 use super::{Change, Index, Kind, caches::ReadLog};
 use crate::{Key, Revision};
@@ -23,8 +23,6 @@ pub struct Progress {
     pub revision: Revision,
     /// Counts the times the cluster's history was rewritten (a restored backup): revisions of another epoch mean nothing.
     pub epoch: u64,
-    /// Counts changes, so that whoever waits is woken by each.
-    changes: u64,
 }
 
 /// The writing end. There is one.
@@ -42,7 +40,7 @@ struct Shared<K> {
     state: RwLock<State<K>>,
     /// Held while changes are handed out, so that a new subscriber misses none and sees none twice.
     subscribers: Mutex<Vec<Subscriber<K>>>,
-    progress: watch::Sender<Progress>,
+    progress: Signal<Progress>,
 }
 
 type Subscriber<K> = Box<dyn Fn(&Change<K>) + Send>;
@@ -60,7 +58,7 @@ pub fn pair<K: Kind>() -> (Feed<K>, Cache<K>) {
     let shared = Arc::new(Shared {
         state: RwLock::new(State::new()),
         subscribers: Mutex::default(),
-        progress: watch::Sender::default(),
+        progress: Signal::default(),
     });
     (Feed { shared: Arc::clone(&shared) }, Cache { shared, log: None })
 }
@@ -125,13 +123,12 @@ impl<K: Kind> Feed<K> {
         }
         let subscribers = self.shared.subscribers.lock();
         let old = std::mem::replace(&mut *self.shared.state.write(), state);
-        self.shared.progress.send_modify(|progress| {
+        self.shared.progress.update(|progress| {
             if revision < progress.revision {
                 progress.epoch += 1;
             }
             progress.synced = true;
             progress.revision = revision;
-            progress.changes += 1;
         });
         if !subscribers.is_empty() {
             let new = self.shared.state.read().objects.clone();
@@ -175,9 +172,8 @@ impl<K: Kind> Feed<K> {
 
 impl<K> Shared<K> {
     fn advance(&self, revision: Revision) {
-        self.progress.send_modify(|progress| {
+        self.progress.update(|progress| {
             progress.revision = progress.revision.max(revision);
-            progress.changes += 1;
         });
     }
 }
@@ -310,7 +306,7 @@ impl<K: Kind> Cache<K> {
 
     /// How far the cache has seen.
     pub fn progress(&self) -> Progress {
-        *self.shared.progress.borrow()
+        self.shared.progress.get()
     }
 
     /// Every change up to this revision is in.
@@ -336,17 +332,7 @@ impl<K: Kind> Cache<K> {
 
     /// Waits until `condition` holds, asking again after each change.
     pub async fn wait_until(&self, mut condition: impl FnMut(&Self, Progress) -> bool) {
-        let mut progress = self.shared.progress.subscribe();
-        loop {
-            let now = *progress.borrow_and_update();
-            if condition(self, now) {
-                return;
-            }
-            if progress.changed().await.is_err() {
-                // The sender lives as long as this cache does.
-                std::future::pending::<()>().await;
-            }
-        }
+        self.shared.progress.wait(|progress| condition(self, *progress)).await;
     }
 
     /// Calls `subscriber` with each object there is, as added, and then with every change, in order.

@@ -321,7 +321,7 @@ async fn metadata_of_any_resource_is_kept_until_it_is_forgotten() {
     let cache = world.caches.metadata(&crontabs);
     cache.synced().await;
     assert_eq!(cache.owned_by("u1").len(), 1);
-    assert_eq!(world.caches.metadata_resources(), [crontabs.clone()]);
+    assert_eq!(world.caches.metadata_resources(), std::slice::from_ref(&crontabs));
     world.caches.forget_metadata(&crontabs);
     settle().await;
     assert_eq!(world.server.watches(), 0);

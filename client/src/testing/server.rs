@@ -16,9 +16,9 @@ use futures::{FutureExt, future::BoxFuture, stream};
 use http::{Method, Request, Response, header};
 use http_body_util::StreamBody;
 use parking_lot::Mutex;
-use runtime::Runtime;
+use runtime::{Runtime, Signal};
 use serde_json::{Map, Value, json};
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
     Api, Key, Resource,
@@ -33,7 +33,7 @@ const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
 pub struct FakeServer {
     state: Arc<Mutex<State>>,
     /// Wakes watches: something happened, or they shall end.
-    signal: watch::Sender<Signal>,
+    signal: Arc<Signal<News>>,
     runtime: Runtime,
 }
 
@@ -48,13 +48,15 @@ pub enum Fault {
     LoseReply,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Signal {
+#[derive(Clone, Copy, Default, PartialEq)]
+struct News {
     revision: u64,
     /// Watches opened in an earlier generation end.
     generation: u64,
     /// Counts requests for a bookmark at once.
     bookmarks: u64,
+    /// Counts releases of what was held back.
+    releases: u64,
 }
 
 #[derive(Default)]
@@ -99,11 +101,7 @@ impl FakeServer {
     /// An empty cluster.
     pub fn new(runtime: &Runtime) -> Self {
         let state = State { revision: 1, ..State::default() };
-        Self {
-            state: Arc::new(Mutex::new(state)),
-            signal: watch::Sender::default(),
-            runtime: runtime.clone(),
-        }
+        Self { state: Arc::new(Mutex::new(state)), signal: Arc::default(), runtime: runtime.clone() }
     }
 
     /// A client.
@@ -188,17 +186,17 @@ impl FakeServer {
     /// Watches of a resource tell what they held back.
     pub fn release_watches(&self, plural: &str) {
         self.state.lock().held.remove(plural);
-        self.signal.send_modify(|_| ());
+        self.signal.update(|news| news.releases += 1);
     }
 
     /// Ends all watches.
     pub fn drop_watches(&self) {
-        self.signal.send_modify(|signal| signal.generation += 1);
+        self.signal.update(|news| news.generation += 1);
     }
 
     /// Sends a bookmark on all watches.
     pub fn bookmark(&self) {
-        self.signal.send_modify(|signal| signal.bookmarks += 1);
+        self.signal.update(|news| news.bookmarks += 1);
     }
 
     /// Forgets the history: a watch from before now answers that it expired.
@@ -235,7 +233,7 @@ impl FakeServer {
 
     fn publish(&self, state: &State) {
         let revision = state.revision;
-        self.signal.send_modify(|signal| signal.revision = revision);
+        self.signal.update(|news| news.revision = revision);
     }
 
     fn answer(
@@ -254,7 +252,6 @@ impl FakeServer {
     fn open_watch(&self, target: &Target) -> Result<Response<Body>, Status> {
         let query = &target.query;
         let flag = |name: &str| query.get(name).is_some_and(|value| value == "true" || value == "1");
-        let signal = self.signal.subscribe();
         let state = self.state.lock();
         let streamed = flag("sendInitialEvents");
         if streamed && state.streams_refused {
@@ -280,11 +277,10 @@ impl FakeServer {
         drop(state);
         let seconds = query.get("timeoutSeconds").and_then(|text| text.parse().ok()).unwrap_or(1800);
         self.state.lock().watches += 1;
-        let seen = *signal.borrow();
+        let seen = self.signal.get();
         let watcher = Watcher {
             server: self.clone(),
             target: Target { query: query.clone(), ..target.copy() },
-            signal,
             generation: seen.generation,
             bookmarks: seen.bookmarks,
             allow_bookmarks: flag("allowWatchBookmarks"),
@@ -374,7 +370,6 @@ fn group_resource_key(resource: &Resource) -> GroupResourceKey {
 struct Watcher {
     server: FakeServer,
     target: Target,
-    signal: watch::Receiver<Signal>,
     generation: u64,
     bookmarks: u64,
     allow_bookmarks: bool,
@@ -397,21 +392,21 @@ impl Watcher {
             if let Some(frame) = self.pending.pop_front() {
                 return Some(frame);
             }
-            let signal = *self.signal.borrow_and_update();
-            if signal.generation != self.generation {
+            let news = self.server.signal.get();
+            if news.generation != self.generation {
                 return None;
             }
             if self.read_history() {
                 continue;
             }
-            if self.allow_bookmarks && signal.bookmarks != self.bookmarks {
-                self.bookmarks = signal.bookmarks;
+            if self.allow_bookmarks && news.bookmarks != self.bookmarks {
+                self.bookmarks = news.bookmarks;
                 self.pending.push_back(bookmark(self.cursor, false));
                 continue;
             }
             tokio::select! {
                 biased;
-                changed = self.signal.changed() => changed.ok()?,
+                _ = self.server.signal.wait(|now| *now != news) => {}
                 () = tokio::time::sleep_until(self.ends) => return None,
                 () = tokio::time::sleep_until(self.next_bookmark), if self.allow_bookmarks => {
                     self.next_bookmark += BOOKMARK_PERIOD;
