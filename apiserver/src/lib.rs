@@ -6,5 +6,6 @@ pub mod authn;
 pub mod authz;
 pub mod columns;
 pub mod discovery;
+pub mod patch;
 pub mod registry;
 pub mod resources;
