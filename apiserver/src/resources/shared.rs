@@ -17,3 +17,4 @@ pub mod selectors;
 pub(crate) mod signers;
 #[cfg(test)]
 pub(crate) mod testing;
+pub(crate) mod volume_spec;

@@ -16,7 +16,7 @@ pub(crate) mod gates;
 mod handlers;
 mod mounts;
 mod os;
-mod paths;
+pub(crate) mod paths;
 mod projected;
 mod resources;
 pub(crate) mod rules;

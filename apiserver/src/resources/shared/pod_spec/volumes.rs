@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use api_types::field::{BadValue, Fault, Faults, Path, go_quote};
 use k8s_openapi::api::core::v1::{
     AzureDiskVolumeSource, CSIVolumeSource, ConfigMapVolumeSource, DownwardAPIVolumeFile,
-    DownwardAPIVolumeSource, FCVolumeSource, FlockerVolumeSource, ISCSIVolumeSource, ImageVolumeSource,
-    KeyToPath, NFSVolumeSource, QuobyteVolumeSource, SecretVolumeSource, StorageOSVolumeSource, Volume,
+    DownwardAPIVolumeSource, FCVolumeSource, FlockerVolumeSource, HostPathVolumeSource, ISCSIVolumeSource,
+    ImageVolumeSource, KeyToPath, NFSVolumeSource, QuobyteVolumeSource, SecretVolumeSource,
+    StorageOSVolumeSource, Volume,
 };
 
 use super::{
@@ -73,15 +74,18 @@ pub(super) fn validate<'a>(
 }
 
 /// Collects the faults of the one source that a volume may have.
-struct OneOf<'a> {
-    path: &'a Path,
-    found: bool,
-    faults: Faults,
+pub(crate) struct OneOf<'a> {
+    /// The path of what has the sources.
+    pub(crate) path: &'a Path,
+    /// Whether there was one already.
+    pub(crate) found: bool,
+    /// What is wrong so far.
+    pub(crate) faults: Faults,
 }
 
 impl OneOf<'_> {
     /// Looks at one possible source; `field` is its path in faults about it, `other` in the one about too many.
-    fn look<T>(
+    pub(crate) fn look<T>(
         &mut self,
         field: &str,
         other: &str,
@@ -111,16 +115,7 @@ fn source(volume: &Volume, pod: Option<&str>, rules: &Rules, path: &Path) -> Fau
             ));
         }
     }
-    one.look("hostPath", "hostPath", v.host_path.as_ref(), |it, path| {
-        if it.path.is_empty() {
-            return required(path, &[("path", "")]);
-        }
-        let mut faults: Faults = paths::no_backsteps(&it.path, &path.child("path")).into_iter().collect();
-        let kind = it.type_.as_deref();
-        faults
-            .extend(kind.and_then(|kind| one_of_or_empty_fault(&path.child("type"), kind, HOST_PATH_TYPES)));
-        faults
-    });
+    one.look("hostPath", "hostPath", v.host_path.as_ref(), host_path);
     one.look("gitRepo", "gitRepo", v.git_repo.as_ref(), |it, path| {
         let mut faults = required(path, &[("repository", &it.repository)]);
         faults.extend(paths::local_descending(it.directory.text(), &path.child("directory")));
@@ -235,11 +230,13 @@ pub(crate) fn required(path: &Path, fields: &[(&str, &str)]) -> Faults {
         .collect()
 }
 
-fn named(secret: Option<&str>, path: &Path) -> Option<Fault> {
+/// The fault of a secret without a name.
+pub(crate) fn named(secret: Option<&str>, path: &Path) -> Option<Fault> {
     secret.filter(|name| name.is_empty()).map(|_| Fault::required(&path.child("secretRef.name"), ""))
 }
 
-fn monitors(monitors: &[String], path: &Path) -> Faults {
+/// The fault of a cluster without monitors.
+pub(crate) fn monitors(monitors: &[String], path: &Path) -> Faults {
     if monitors.is_empty() { vec![Fault::required(&path.child("monitors"), "")] } else { Vec::new() }
 }
 
@@ -343,7 +340,19 @@ pub(super) fn downward_file(file: &DownwardAPIVolumeFile, path: &Path) -> Faults
     faults
 }
 
-fn nfs(nfs: &NFSVolumeSource, path: &Path) -> Faults {
+/// Faults of a path on the node.
+pub(crate) fn host_path(host: &HostPathVolumeSource, path: &Path) -> Faults {
+    if host.path.is_empty() {
+        return required(path, &[("path", "")]);
+    }
+    let mut faults: Faults = paths::no_backsteps(&host.path, &path.child("path")).into_iter().collect();
+    let kind = host.type_.as_deref();
+    faults.extend(kind.and_then(|kind| one_of_or_empty_fault(&path.child("type"), kind, HOST_PATH_TYPES)));
+    faults
+}
+
+/// Faults of an NFS share.
+pub(crate) fn nfs(nfs: &NFSVolumeSource, path: &Path) -> Faults {
     let mut faults = required(path, &[("server", &nfs.server), ("path", &nfs.path)]);
     if !nfs.path.starts_with('/') {
         faults.push(Fault::invalid(&path.child("path"), nfs.path.as_str(), "must be an absolute path"));
@@ -410,12 +419,14 @@ fn is_iqn(name: &str) -> bool {
     })
 }
 
-fn lun(lun: Option<i32>, path: &Path) -> Option<Fault> {
+/// The fault of the number of a unit.
+pub(crate) fn lun(lun: Option<i32>, path: &Path) -> Option<Fault> {
     let lun = lun.filter(|lun| !(0..=255).contains(lun))?;
     Some(Fault::invalid(&path.child("lun"), lun, between(0, 255)))
 }
 
-fn fc(fc: &FCVolumeSource, path: &Path) -> Faults {
+/// Faults of a Fibre Channel volume.
+pub(crate) fn fc(fc: &FCVolumeSource, path: &Path) -> Faults {
     let mut faults = Vec::new();
     let (targets, ids) = (fc.target_wwns.items(), fc.wwids.items());
     let targets_path = path.child("targetWWNs");
@@ -438,7 +449,8 @@ fn fc(fc: &FCVolumeSource, path: &Path) -> Faults {
     faults
 }
 
-fn flocker(flocker: &FlockerVolumeSource, path: &Path) -> Faults {
+/// Faults of a Flocker volume.
+pub(crate) fn flocker(flocker: &FlockerVolumeSource, path: &Path) -> Faults {
     let mut faults = Vec::new();
     let (name, uuid) = (flocker.dataset_name.text(), flocker.dataset_uuid.text());
     match (name.is_empty(), uuid.is_empty()) {
@@ -458,7 +470,8 @@ fn flocker(flocker: &FlockerVolumeSource, path: &Path) -> Faults {
     faults
 }
 
-fn quobyte(quobyte: &QuobyteVolumeSource, path: &Path) -> Faults {
+/// Faults of a Quobyte volume.
+pub(crate) fn quobyte(quobyte: &QuobyteVolumeSource, path: &Path) -> Faults {
     const PAIRS: &str = "must be a host:port pair or multiple pairs separated by commas";
     let mut faults = Vec::new();
     let registry = quobyte.registry.as_str();
@@ -490,7 +503,8 @@ fn is_host_and_port(text: &str) -> bool {
     }
 }
 
-fn azure_disk(disk: &AzureDiskVolumeSource, path: &Path) -> Faults {
+/// Faults of a disk at Azure.
+pub(crate) fn azure_disk(disk: &AzureDiskVolumeSource, path: &Path) -> Faults {
     let mut faults = required(path, &[("diskName", &disk.disk_name), ("diskURI", &disk.disk_uri)]);
     if let Some(mode) = disk.caching_mode.as_deref() {
         faults.extend(one_of_or_empty_fault(
