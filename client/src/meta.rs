@@ -5,7 +5,9 @@
 
 use std::{fmt, sync::Arc};
 
+use api_types::selectors::labels::Selector;
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{MapAccess, Visitor},
@@ -107,6 +109,16 @@ where
     T: Deserialize<'de> + Default,
 {
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Reads a `LabelSelector` object into what matches labels; for `#[serde(deserialize_with)]` in projections, together with
+/// `default = "Selector::nothing"`. One that is not valid matches nothing, and so does null.
+///
+/// # Errors
+/// When the value is no selector.
+pub fn selector<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Selector, D::Error> {
+    let object = Option::<LabelSelector>::deserialize(deserializer)?;
+    Ok(Selector::of_object(object.as_ref()).unwrap_or_else(|_malformed| Selector::nothing()))
 }
 
 fn annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Labels, D::Error> {
@@ -246,6 +258,12 @@ impl Labels {
     }
 }
 
+impl api_types::selectors::labels::Labels for Labels {
+    fn label(&self, key: &str) -> Option<&str> {
+        self.get(key)
+    }
+}
+
 impl fmt::Debug for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.iter()).finish()
@@ -358,6 +376,27 @@ mod tests {
         )
         .unwrap();
         assert_eq!(meta, Meta { name: "n".into(), ..Meta::default() });
+    }
+
+    #[test]
+    fn a_selector_is_read_from_its_object() {
+        #[derive(Deserialize)]
+        struct Spec {
+            #[serde(default = "Selector::nothing", deserialize_with = "selector")]
+            selector: Selector,
+        }
+
+        let check = |text: &str| {
+            let spec: Spec = serde_json::from_str(text).unwrap();
+            let labels: Labels = [("app", "web"), ("tier", "front")].into_iter().collect();
+            spec.selector.matches(&labels)
+        };
+        assert!(check(r#"{"selector": {"matchLabels": {"app": "web"}}}"#));
+        assert!(!check(r#"{"selector": {"matchLabels": {"app": "db"}}}"#));
+        assert!(check(r#"{"selector": {"matchExpressions": [{"key": "tier", "operator": "Exists"}]}}"#));
+        assert!(!check(r#"{"selector": {"matchExpressions": [{"key": "tier", "operator": "Maybe"}]}}"#));
+        assert!(check(r#"{"selector": {}}"#), "an empty one means everything");
+        assert!(!check(r#"{"selector": null}"#) && !check("{}"), "none means nothing");
     }
 
     #[test]

@@ -165,10 +165,11 @@ impl<K: Ord + Clone + Send + 'static> Queue<K> {
                 let mut state = self.0.state.lock();
                 state.promote(Instant::now(), &self.0.series);
                 if let Some(key) = state.hand_out(Instant::now(), &self.0.series) {
-                    let more = !state.ready.is_empty();
+                    let more = !state.ready.is_empty() || !state.later.is_empty();
                     drop(state);
                     if more {
-                        // One wake-up may have stood for several keys.
+                        // One wake-up may have stood for several keys; and who slept until the next of the later keys may
+                        // now be the one with a key in hand.
                         self.0.ready.notify_one();
                     }
                     return Some(Turn { key, queue: self.clone() });
@@ -234,6 +235,11 @@ impl<K: Ord + Clone + Send + 'static> Queue<K> {
     pub fn is_idle(&self) -> bool {
         let state = self.0.state.lock();
         state.ready.is_empty() && state.in_hand.is_empty()
+    }
+
+    /// Whether the key waits for later.
+    pub fn is_later(&self, key: &K) -> bool {
+        self.0.state.lock().later_of.contains_key(key)
     }
 
     /// When the first of the keys for later becomes ready.
@@ -453,6 +459,28 @@ mod tests {
         let mut keys: Vec<u8> = [a, b, c].into_iter().map(|turn| *turn.unwrap().key()).collect();
         keys.sort_unstable();
         assert_eq!(keys, [0, 1, 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_for_later_is_not_forgotten_while_who_slept_for_it_is_busy() {
+        let queue = Queue::new();
+        let busy = |queue: Queue<u8>| async move {
+            let turn = queue.take().await;
+            let at = Instant::now();
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            (*turn.unwrap().key(), at)
+        };
+        let start = Instant::now();
+        let adds = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            queue.add_after(1, Duration::from_secs(10));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            queue.add(2);
+        };
+        let (one, two, ()) = tokio::join!(busy(queue.clone()), busy(queue.clone()), adds);
+        let mut taken = [one, two].map(|(key, at)| (key, at.duration_since(start).as_secs()));
+        taken.sort_unstable();
+        assert_eq!(taken, [(1, 11), (2, 2)]);
     }
 
     #[derive(Debug, Clone)]

@@ -20,7 +20,7 @@ use super::{
     catch_up::Ledger,
     execute::{Execution, Executor, Failure},
     record::{Cause, Next, Read, Record, Records},
-    triggers::Inbox,
+    triggers::{Declared, Inbox},
 };
 use crate::{
     Api, Caches, Key,
@@ -65,6 +65,7 @@ struct Harness<C: Controller> {
     records: Records,
     executor: Executor,
     inbox: Inbox,
+    declared: Declared,
     ledger: Ledger,
     /// What the last look at a key failed with.
     failures: Mutex<BTreeMap<Key, Arc<str>>>,
@@ -115,7 +116,7 @@ impl Manager {
         let inbox = Inbox::new(queue.clone());
         let mut triggers = Triggers::new(self.caches.clone(), inbox.clone());
         controller.triggers(&mut triggers);
-        triggers.subscribe();
+        let declared = triggers.subscribe();
         let api = options.api.unwrap_or_else(|| self.api.clone());
         let events = Recorder::start(&self.runtime, api.clone(), C::NAME);
         let harness = Arc::new(Harness {
@@ -126,6 +127,7 @@ impl Manager {
             caches: self.caches.clone(),
             records: self.records.clone(),
             inbox: inbox.clone(),
+            declared,
             ledger: Ledger::default(),
             failures: Mutex::default(),
         });
@@ -149,7 +151,7 @@ impl<C: Controller> Harness<C> {
         tokio::select! {
             biased;
             () = stopping.cancelled() => return,
-            () = self.caches.synced() => {}
+            () = self.declared.synced() => {}
         }
         while let Some(turn) = self.inbox.queue().take().await {
             let key = turn.key().clone();

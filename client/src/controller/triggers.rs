@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, marker::PhantomData, sync::Arc, time::Duration}
 use parking_lot::Mutex;
 
 use super::record::Cause;
-use crate::{Caches, Change, Key, Kind, Meta, queue::Queue};
+use crate::{Cache, Caches, Change, Key, Kind, Meta, queue::Queue, reflector::caches::ErasedCache};
 
 /// So many causes of one reconcile are kept; of more, the first of them and the newest.
 const CAUSES_MAX: usize = 8;
@@ -17,6 +17,7 @@ pub struct Triggers<R: Kind> {
     caches: Caches,
     inbox: Inbox,
     subscriptions: Vec<Box<dyn FnOnce() + Send>>,
+    kinds: Vec<Arc<dyn ErasedCache>>,
     _root: PhantomData<fn() -> R>,
 }
 
@@ -33,6 +34,20 @@ struct Causes {
     known: BTreeMap<Key, Vec<Cause>>,
     /// Why the key will be looked at when nothing is reported.
     scheduled: BTreeMap<Key, Cause>,
+}
+
+/// The kinds that were declared.
+pub struct Declared(Vec<Arc<dyn ErasedCache>>);
+
+// === impl Declared ===
+
+impl Declared {
+    /// Waits until the first list of each is in.
+    pub async fn synced(&self) {
+        for cache in &self.0 {
+            cache.synced().await;
+        }
+    }
 }
 
 // === impl Inbox ===
@@ -72,11 +87,8 @@ impl Inbox {
     /// Why the key in hand was added.
     pub fn causes_of(&self, key: &Key) -> Vec<Cause> {
         let mut causes = self.causes.lock();
-        match causes.known.remove(key) {
-            Some(known) => known,
-            // Nothing was reported, so its time had come.
-            None => causes.scheduled.remove(key).into_iter().collect(),
-        }
+        let due = if self.queue.is_later(key) { None } else { causes.scheduled.remove(key) };
+        causes.known.remove(key).into_iter().flatten().chain(due).collect()
     }
 }
 
@@ -85,7 +97,7 @@ impl Inbox {
 impl<R: Kind> Triggers<R> {
     /// Nothing triggers yet.
     pub fn new(caches: Caches, inbox: Inbox) -> Self {
-        Self { caches, inbox, subscriptions: Vec::new(), _root: PhantomData }
+        Self { caches, inbox, subscriptions: Vec::new(), kinds: Vec::new(), _root: PhantomData }
     }
 
     /// A change of a root object concerns it.
@@ -116,7 +128,7 @@ impl<R: Kind> Triggers<R> {
         &mut self,
         map: impl Fn(&Change<K>, &Caches) -> Vec<Key> + Send + Sync + 'static,
     ) -> &mut Self {
-        let cache = self.caches.want::<K>();
+        let cache = self.want::<K>();
         let caches = self.caches.clone();
         let inbox = self.inbox.clone();
         self.subscriptions.push(Box::new(move || {
@@ -134,8 +146,14 @@ impl<R: Kind> Triggers<R> {
 
     /// A kind is read although no change of it concerns anybody.
     pub fn reads<K: Kind>(&mut self) -> &mut Self {
-        self.caches.want::<K>();
+        self.want::<K>();
         self
+    }
+
+    fn want<K: Kind>(&mut self) -> Cache<K> {
+        let cache = self.caches.want::<K>();
+        self.kinds.push(Arc::new(cache.clone()));
+        cache
     }
 
     /// A key is looked at when the controller starts, whether or not there is an object: for work that has no root.
@@ -146,10 +164,11 @@ impl<R: Kind> Triggers<R> {
     }
 
     /// Begins to listen.
-    pub fn subscribe(self) {
+    pub fn subscribe(self) -> Declared {
         for subscription in self.subscriptions {
             subscription();
         }
+        Declared(self.kinds)
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use api_types::selectors::labels::Selector;
 use parking_lot::{Mutex, RwLock};
 use runtime::Signal;
 
@@ -261,6 +262,13 @@ impl<K: Kind> Cache<K> {
             .collect();
         drop(state);
         self.note(&objects);
+        objects
+    }
+
+    /// The objects of a namespace whose labels a selector matches, by name.
+    pub fn select(&self, namespace: &str, selector: &Selector) -> Vec<Arc<K>> {
+        let mut objects = self.in_namespace(namespace);
+        objects.retain(|object| selector.matches(&object.meta().labels));
         objects
     }
 

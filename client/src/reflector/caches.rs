@@ -230,7 +230,13 @@ impl Caches {
 
     /// The cache of a resource whatever its kind, if somebody wants it.
     pub(crate) fn erased(&self, resource: &Resource) -> Option<Arc<dyn ErasedCache>> {
-        self.shared.kinds.lock().get(&resource.to_string()).map(|entry| Arc::clone(&entry.erased))
+        let kinds = self.shared.kinds.lock();
+        if let Some(entry) = kinds.get(&resource.to_string()) {
+            return Some(Arc::clone(&entry.erased));
+        }
+        drop(kinds);
+        let metadata = self.shared.metadata.lock();
+        metadata.get(resource).map(|(cache, _)| Arc::new(cache.clone()) as Arc<dyn ErasedCache>)
     }
 
     /// The metadata of a resource that need not be known before: starts its reflector unless it runs.

@@ -9,6 +9,7 @@ use std::{
 use api_types::{
     kind::GroupResource,
     object::{ObjectExt, object_at, object_of},
+    selectors::{fields, labels},
     status::Status,
 };
 use bytes::Bytes;
@@ -86,12 +87,15 @@ struct Entry {
 }
 
 /// What a path and query mean.
+#[derive(Clone)]
 struct Target {
     of: GroupResourceKey,
     namespace: String,
     name: String,
     subresource: String,
     query: BTreeMap<String, String>,
+    labels: labels::Selector,
+    fields: fields::Selector,
     metadata_only: bool,
 }
 
@@ -280,7 +284,7 @@ impl FakeServer {
         let seen = self.signal.get();
         let watcher = Watcher {
             server: self.clone(),
-            target: Target { query: query.clone(), ..target.copy() },
+            target: target.clone(),
             generation: seen.generation,
             bookmarks: seen.bookmarks,
             allow_bookmarks: flag("allowWatchBookmarks"),
@@ -500,25 +504,18 @@ impl Target {
         };
         let query = uri.query().unwrap_or_default();
         let query = query.split('&').filter_map(|pair| pair.split_once('='));
+        let query: BTreeMap<_, _> = query.map(|(name, value)| (name.to_owned(), decode(value))).collect();
+        let text = |name: &str| query.get(name).map_or("", String::as_str);
         Some(Self {
+            labels: labels::Selector::parse(text("labelSelector")).ok()?,
+            fields: fields::Selector::parse(text("fieldSelector")).ok()?,
             of: (group.to_owned(), plural.to_owned()),
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             subresource: subresource.to_owned(),
-            query: query.map(|(name, value)| (name.to_owned(), decode(value))).collect(),
+            query,
             metadata_only: accept.contains("as=PartialObjectMetadata"),
         })
-    }
-
-    fn copy(&self) -> Self {
-        Self {
-            of: self.of.clone(),
-            namespace: self.namespace.clone(),
-            name: self.name.clone(),
-            subresource: self.subresource.clone(),
-            query: self.query.clone(),
-            metadata_only: self.metadata_only,
-        }
     }
 
     fn is_watch(&self) -> bool {
@@ -534,10 +531,10 @@ impl Target {
     }
 
     fn selects(&self, object: &Value) -> bool {
-        let selector = |name: &str| self.query.get(name).map_or("", String::as_str);
+        let labels = object.meta().and_then(|meta| meta.get("labels")).and_then(Value::as_object);
         (self.namespace.is_empty() || object.namespace() == self.namespace)
-            && requirements(selector("labelSelector"), |key| object.label(key).map(str::to_owned))
-            && requirements(selector("fieldSelector"), |path| Some(field(object, path)))
+            && self.labels.matches(&labels)
+            && self.fields.matches(|path| field(object, path).into())
     }
 
     fn shown(&self, object: &Value) -> Value {
@@ -550,21 +547,6 @@ impl Target {
             "metadata": object.get("metadata"),
         })
     }
-}
-
-/// Whether values meet a selector of `a=b`, `a==b`, `a!=b`, `a` and `!a`, joined by commas.
-fn requirements(selector: &str, value: impl Fn(&str) -> Option<String>) -> bool {
-    selector.split(',').filter(|term| !term.is_empty()).all(|term| {
-        if let Some((key, wanted)) = term.split_once("!=") {
-            value(key).as_deref() != Some(wanted)
-        } else if let Some((key, wanted)) = term.split_once('=') {
-            value(key).as_deref() == Some(wanted.trim_start_matches('='))
-        } else if let Some(key) = term.strip_prefix('!') {
-            value(key).is_none()
-        } else {
-            value(term).is_some()
-        }
-    })
 }
 
 fn field(object: &Value, path: &str) -> String {
@@ -708,7 +690,7 @@ impl State {
                     let one = Target {
                         name: object.name().to_owned(),
                         namespace: object.namespace().to_owned(),
-                        ..target.copy()
+                        ..target.clone()
                     };
                     self.delete(&one, object, &json!({}), runtime)?;
                 }

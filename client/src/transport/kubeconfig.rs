@@ -57,6 +57,8 @@ impl Remote {
         // A watch is silent for as long as nothing happens: its own `timeoutSeconds` bounds it, not the socket's.
         config.read_timeout = None;
         config.write_timeout = None;
+        // One call is one request: a write whose answer was lost must not be sent again behind our back.
+        config.default_retry = false;
         Ok(Self(kube::Client::try_from(config).map_err(Error::Client)?))
     }
 }
