@@ -10,6 +10,7 @@
 mod base64;
 mod go;
 pub mod json;
+pub mod protobuf;
 mod tape;
 mod time;
 pub mod typed;

@@ -262,7 +262,7 @@ impl Reader {
             "int64" => return Shape::Int64,
             "float64" => return Shape::Float64,
             "[]byte" => return Shape::Bytes,
-            "any" | "apiextensions/v1.JSON" => return Shape::Json,
+            "any" => return Shape::Json,
             "resource.Quantity" => return Shape::Quantity,
             "intstr.IntOrString" => return Shape::IntOrString,
             "runtime.RawExtension" | "runtime.Unknown" => return Shape::RawExtension,
@@ -279,11 +279,13 @@ impl Reader {
             ("meta/v1", "Time") => Shape::Time,
             ("meta/v1", "MicroTime") => Shape::MicroTime,
             ("meta/v1", "FieldsV1") => Shape::FieldsV1,
-            ("apiextensions/v1", "JSON") => Shape::Json,
-            ("apiextensions/v1", "JSONSchemaPropsOrBool") => Shape::SchemaOrBool(self.json_schema()),
-            ("apiextensions/v1", "JSONSchemaPropsOrArray") => Shape::SchemaOrArray(self.json_schema()),
-            ("apiextensions/v1", "JSONSchemaPropsOrStringArray") => {
-                Shape::SchemaOrStrings(self.json_schema())
+            (of, "JSON") if is_definitions(of) => Shape::Json,
+            (of, "JSONSchemaPropsOrBool") if is_definitions(of) => Shape::SchemaOrBool(self.json_schema(of)),
+            (of, "JSONSchemaPropsOrArray") if is_definitions(of) => {
+                Shape::SchemaOrArray(self.json_schema(of))
+            }
+            (of, "JSONSchemaPropsOrStringArray") if is_definitions(of) => {
+                Shape::SchemaOrStrings(self.json_schema(of))
             }
             _ => match (self.structs.get(&(id, name)), self.aliases.get(&(id, name))) {
                 (Some(of), _) => Shape::Struct(*of),
@@ -300,8 +302,8 @@ impl Reader {
         }
     }
 
-    fn json_schema(&self) -> TypeRef {
-        self.named("apiextensions/v1", "JSONSchemaProps")
+    fn json_schema(&self, package: &'static str) -> TypeRef {
+        self.named(package, "JSONSchemaProps")
     }
 
     fn named_struct(&self, text: &'static str, package: Package) -> TypeRef {
@@ -312,6 +314,11 @@ impl Reader {
     fn named(&self, id: &'static str, name: &'static str) -> TypeRef {
         *self.structs.get(&(id, name)).unwrap_or_else(|| panic!("{id}.{name} is in no schema table"))
     }
+}
+
+/// The packages of custom resource definitions.
+fn is_definitions(package: &str) -> bool {
+    package.starts_with("apiextensions/")
 }
 
 /// Package id and name of a named type.

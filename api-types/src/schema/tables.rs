@@ -7,6 +7,8 @@ pub(super) const TABLES: &[&str] = &[
     include_str!("tables/apidiscovery.v2.schema"),
     include_str!("tables/apidiscovery.v2beta1.schema"),
     include_str!("tables/apiextensions.v1.schema"),
+    // Not served since 1.22, but what definitions are stored as.
+    include_str!("tables/apiextensions.v1beta1.schema"),
     include_str!("tables/apiregistration.v1.schema"),
     include_str!("tables/apps.v1.schema"),
     include_str!("tables/audit.v1.schema"),

@@ -64,7 +64,8 @@ pub fn coerce(value: Value, of: TypeRef) -> Result<Decoded, String> {
 }
 
 /// Turns lists and maps that are empty, but always written, into null: upstream stores protobuf, which cannot
-/// tell the two apart, and answers a write with what it stored.
+/// tell the two apart, and answers a write with what it stored. Definitions of custom resources and API services
+/// are stored as JSON, so this is not for them.
 pub fn as_stored(value: &mut Value, of: TypeRef) {
     settle(value, &Shape::Struct(of));
 }
@@ -88,7 +89,14 @@ fn settle(value: &mut Value, shape: &Shape) {
             }
         }
         (Shape::List(of), Value::Array(list)) => list.iter_mut().for_each(|element| settle(element, of)),
-        (Shape::Map(of), Value::Object(map)) => map.values_mut().for_each(|element| settle(element, of)),
+        (Shape::Map(of), Value::Object(map)) => {
+            for element in map.values_mut() {
+                match (of.as_ref(), &*element) {
+                    (Shape::List(_), Value::Array(list)) if list.is_empty() => *element = Value::Null,
+                    _ => settle(element, of),
+                }
+            }
+        }
         _ => {}
     }
 }
@@ -433,14 +441,14 @@ impl Seen {
 }
 
 /// The fields of a struct that have a value.
-struct Fields {
+pub(super) struct Fields {
     of: &'static Type,
     map: Map<String, Value>,
     has: Seen,
 }
 
 impl Fields {
-    fn new(of: &'static Type, old: Option<Value>) -> Self {
+    pub(super) fn new(of: &'static Type, old: Option<Value>) -> Self {
         let mut it = Self { of, map: Map::new(), has: Seen::default() };
         if let Some(Value::Object(old)) = old {
             for (rank, _) in old.keys().filter_map(|name| of.ranked(name)) {
@@ -451,18 +459,24 @@ impl Fields {
         it
     }
 
+    /// A field by JSON name, with its rank.
+    pub(super) fn ranked(&self, json_name: &str) -> Option<(usize, &'static Field)> {
+        self.of.ranked(json_name)
+    }
+
     /// Takes out what a duplicate field is decoded into.
-    fn take(&mut self, rank: usize, field: &Field) -> Option<Value> {
+    pub(super) fn take(&mut self, rank: usize, field: &Field) -> Option<Value> {
         self.has.unmark(rank).then(|| self.map.remove(field.json)).flatten()
     }
 
-    fn put(&mut self, rank: usize, field: &Field, value: Value) {
+    /// Sets a field.
+    pub(super) fn put(&mut self, rank: usize, field: &Field, value: Value) {
         self.has.mark(rank);
         self.map.insert(field.json.to_owned(), value);
     }
 
     /// Puts in what Go writes although it was not set.
-    fn complete(mut self) -> Value {
+    pub(super) fn complete(mut self) -> Value {
         for (rank, field) in self.of.always_written() {
             if !self.has.is_marked(rank) {
                 let value = if field.pointer { Value::Null } else { zero(&field.shape) };
@@ -504,7 +518,7 @@ fn is_empty(value: &Value) -> bool {
 }
 
 /// Encoding leaves this value of the field out.
-fn is_omitted(field: &Field, value: &Value) -> bool {
+pub(super) fn is_omitted(field: &Field, value: &Value) -> bool {
     match field.omit {
         Omit::Never => false,
         Omit::Empty => !field.pointer && !field.shape.is_go_struct() && is_empty(value),
@@ -513,7 +527,7 @@ fn is_omitted(field: &Field, value: &Value) -> bool {
 }
 
 /// How Go writes the zero of a shape.
-pub(crate) fn zero(shape: &Shape) -> Value {
+pub(super) fn zero(shape: &Shape) -> Value {
     match shape {
         Shape::String => Value::String(String::new()),
         Shape::Bool | Shape::SchemaOrBool(_) => Value::Bool(false),
@@ -538,4 +552,4 @@ fn zero_struct(of: &'static Type) -> Value {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::wire) mod tests;

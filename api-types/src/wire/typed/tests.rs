@@ -359,7 +359,7 @@ fn any_of(shape: &Shape, depth: u32) -> BoxedStrategy<Value> {
     }
 }
 
-fn any_struct(of: TypeRef, depth: u32) -> BoxedStrategy<Value> {
+pub(in crate::wire) fn any_struct(of: TypeRef, depth: u32) -> BoxedStrategy<Value> {
     let fields = &schema().get(of).fields;
     if depth == 0 {
         return Just(json!({})).boxed();
