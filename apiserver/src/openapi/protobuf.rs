@@ -1,0 +1,313 @@
+//! OpenAPI 2.0 as protobuf, which `kubectl` asks for first: the messages of gnostic's `OpenAPIv2.proto`, for as much
+//! of OpenAPI as we publish.
+//!
+//! Values of any type (defaults, enumerations, extensions) are YAML texts there; JSON is YAML.
+
+use serde_json::{Map, Value};
+
+use super::v2::{self, Sink};
+
+/// The document as protobuf. Its parts come as they are made and are put in order at the end.
+#[derive(Debug, Default)]
+pub(super) struct Protobuf {
+    paths: Message,
+    definitions: Message,
+    parameters: Message,
+}
+
+/// A message in the making.
+#[derive(Debug, Default)]
+struct Message(Vec<u8>);
+
+// === impl Protobuf ===
+
+impl Sink for Protobuf {
+    fn path(&mut self, path: &str, item: &Value) {
+        self.paths.message(2, &named(path, &path_item(item)));
+    }
+
+    fn definition(&mut self, name: &str, value: &Value) {
+        self.definitions.message(1, &named(name, &schema(value)));
+    }
+
+    fn parameter(&mut self, name: &str, value: &Value) {
+        self.parameters.message(1, &named(name, &parameter(value)));
+    }
+}
+
+impl Protobuf {
+    /// The document.
+    pub(super) fn finish(self) -> Vec<u8> {
+        let mut document = Message::default();
+        document.text(1, "2.0");
+        let mut info = Message::default();
+        info.text_of(1, &v2::info(), "title");
+        info.text_of(2, &v2::info(), "version");
+        document.message(2, &info);
+        document.message(8, &self.paths);
+        document.message(9, &self.definitions);
+        document.message(10, &self.parameters);
+        let mut requirement = Message::default();
+        requirement.message(1, &named("BearerToken", &Message::default()));
+        document.message(12, &requirement);
+        let token = super::bearer_token();
+        let mut api_key = Message::default();
+        for (number, field) in [(1, "type"), (2, "name"), (3, "in"), (4, "description")] {
+            api_key.text_of(number, &token, field);
+        }
+        let mut definitions = Message::default();
+        definitions.message(1, &named("BearerToken", &only(2, &api_key)));
+        document.message(13, &definitions);
+        document.0
+    }
+}
+
+/// An entry of a map.
+fn named(name: &str, value: &Message) -> Message {
+    let mut entry = Message::default();
+    entry.text(1, name);
+    entry.message(2, value);
+    entry
+}
+
+/// A message that holds one other: a choice.
+fn only(number: u32, value: &Message) -> Message {
+    let mut choice = Message::default();
+    choice.message(number, value);
+    choice
+}
+
+fn path_item(item: &Value) -> Message {
+    let mut message = Message::default();
+    for (number, method) in
+        [(2, "get"), (3, "put"), (4, "post"), (5, "delete"), (6, "options"), (7, "head"), (8, "patch")]
+    {
+        if let Some(value) = item.get(method) {
+            message.message(number, &operation(value));
+        }
+    }
+    for value in list(item, "parameters") {
+        message.message(9, &parameter_or_reference(value));
+    }
+    message.extensions(10, item);
+    message
+}
+
+fn operation(value: &Value) -> Message {
+    let mut message = Message::default();
+    message.texts(1, value, "tags");
+    message.text_of(3, value, "description");
+    message.text_of(5, value, "operationId");
+    message.texts(6, value, "produces");
+    message.texts(7, value, "consumes");
+    for parameter in list(value, "parameters") {
+        message.message(8, &parameter_or_reference(parameter));
+    }
+    let mut responses = Message::default();
+    for (code, response) in entries(value, "responses") {
+        let mut content = Message::default();
+        content.text_of(1, response, "description");
+        if let Some(value) = response.get("schema") {
+            content.message(2, &only(1, &schema(value)));
+        }
+        responses.message(1, &named(code, &only(1, &content)));
+    }
+    message.message(9, &responses);
+    message.texts(10, value, "schemes");
+    message.extensions(13, value);
+    message
+}
+
+fn parameter_or_reference(value: &Value) -> Message {
+    match value.get("$ref").and_then(Value::as_str) {
+        Some(reference) => {
+            let mut message = Message::default();
+            message.text(1, reference);
+            only(2, &message)
+        }
+        None => only(1, &parameter(value)),
+    }
+}
+
+fn parameter(value: &Value) -> Message {
+    let mut message = Message::default();
+    if value.get("in").and_then(Value::as_str) == Some("body") {
+        message.text_of(1, value, "description");
+        message.text_of(2, value, "name");
+        message.text_of(3, value, "in");
+        message.flag_of(4, value, "required");
+        if let Some(body) = value.get("schema") {
+            message.message(5, &schema(body));
+        }
+        return only(1, &message);
+    }
+    message.flag_of(1, value, "required");
+    for (number, field) in [(2, "in"), (3, "description"), (4, "name")] {
+        message.text_of(number, value, field);
+    }
+    // Query parameters have one field more, so that the others stand one further.
+    if value.get("in").and_then(Value::as_str) == Some("query") {
+        message.text_of(6, value, "type");
+        message.flag_of(20, value, "uniqueItems");
+        only(2, &only(3, &message))
+    } else {
+        message.text_of(5, value, "type");
+        message.flag_of(19, value, "uniqueItems");
+        only(2, &only(4, &message))
+    }
+}
+
+fn schema(value: &Value) -> Message {
+    let mut message = Message::default();
+    for (number, field) in [(1, "$ref"), (2, "format"), (3, "title"), (4, "description")] {
+        message.text_of(number, value, field);
+    }
+    if let Some(default) = value.get("default") {
+        message.message(5, &any(default));
+    }
+    message.double_of(6, value, "multipleOf");
+    message.double_of(7, value, "maximum");
+    message.flag_of(8, value, "exclusiveMaximum");
+    message.double_of(9, value, "minimum");
+    message.flag_of(10, value, "exclusiveMinimum");
+    message.integer_of(11, value, "maxLength");
+    message.integer_of(12, value, "minLength");
+    message.text_of(13, value, "pattern");
+    message.integer_of(14, value, "maxItems");
+    message.integer_of(15, value, "minItems");
+    message.flag_of(16, value, "uniqueItems");
+    message.integer_of(17, value, "maxProperties");
+    message.integer_of(18, value, "minProperties");
+    message.texts(19, value, "required");
+    for value in list(value, "enum") {
+        message.message(20, &any(value));
+    }
+    match value.get("additionalProperties") {
+        None => {}
+        Some(Value::Bool(allowed)) => {
+            let mut choice = Message::default();
+            choice.flag(2, *allowed);
+            message.message(21, &choice);
+        }
+        Some(of) => message.message(21, &only(1, &schema(of))),
+    }
+    if let Some(kind) = value.get("type").and_then(Value::as_str) {
+        let mut kinds = Message::default();
+        kinds.text(1, kind);
+        message.message(22, &kinds);
+    }
+    if let Some(items) = value.get("items") {
+        message.message(23, &only(1, &schema(items)));
+    }
+    for of in list(value, "allOf") {
+        message.message(24, &schema(of));
+    }
+    let mut properties = Message::default();
+    for (name, property) in entries(value, "properties") {
+        properties.message(1, &named(name, &schema(property)));
+    }
+    if !properties.0.is_empty() {
+        message.message(25, &properties);
+    }
+    if let Some(docs) = value.get("externalDocs") {
+        let mut external = Message::default();
+        external.text_of(1, docs, "description");
+        external.text_of(2, docs, "url");
+        message.message(29, &external);
+    }
+    if let Some(example) = value.get("example") {
+        message.message(30, &any(example));
+    }
+    message.extensions(31, value);
+    message
+}
+
+fn any(value: &Value) -> Message {
+    let mut message = Message::default();
+    message.text(2, &value.to_string());
+    message
+}
+
+fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
+    value.get(field).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+fn entries<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
+    value.get(field).and_then(Value::as_object).into_iter().flat_map(Map::iter)
+}
+
+// === impl Message ===
+
+impl Message {
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push(u8::try_from(value & 0x7f).unwrap_or_default() | 0x80);
+            value >>= 7;
+        }
+        self.0.push(u8::try_from(value).unwrap_or_default());
+    }
+
+    fn key(&mut self, number: u32, wire_type: u32) {
+        self.varint(u64::from(number << 3 | wire_type));
+    }
+
+    fn bytes(&mut self, number: u32, bytes: &[u8]) {
+        self.key(number, 2);
+        self.varint(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn text(&mut self, number: u32, text: &str) {
+        self.bytes(number, text.as_bytes());
+    }
+
+    fn message(&mut self, number: u32, message: &Self) {
+        self.bytes(number, &message.0);
+    }
+
+    fn flag(&mut self, number: u32, flag: bool) {
+        self.key(number, 0);
+        self.varint(u64::from(flag));
+    }
+
+    fn text_of(&mut self, number: u32, value: &Value, field: &str) {
+        if let Some(text) = value.get(field).and_then(Value::as_str) {
+            self.text(number, text);
+        }
+    }
+
+    fn texts(&mut self, number: u32, value: &Value, field: &str) {
+        for text in list(value, field).iter().filter_map(Value::as_str) {
+            self.text(number, text);
+        }
+    }
+
+    fn flag_of(&mut self, number: u32, value: &Value, field: &str) {
+        if value.get(field).and_then(Value::as_bool) == Some(true) {
+            self.flag(number, true);
+        }
+    }
+
+    fn integer_of(&mut self, number: u32, value: &Value, field: &str) {
+        if let Some(integer) = value.get(field).and_then(Value::as_i64) {
+            self.key(number, 0);
+            self.varint(integer.cast_unsigned());
+        }
+    }
+
+    fn double_of(&mut self, number: u32, value: &Value, field: &str) {
+        if let Some(double) = value.get(field).and_then(Value::as_f64) {
+            self.key(number, 1);
+            self.0.extend_from_slice(&double.to_le_bytes());
+        }
+    }
+
+    /// All fields that begin with `x-`.
+    fn extensions(&mut self, number: u32, value: &Value) {
+        for (name, extension) in value.as_object().into_iter().flatten() {
+            if name.starts_with("x-") {
+                self.message(number, &named(name, &any(extension)));
+            }
+        }
+    }
+}
