@@ -28,6 +28,9 @@ pub struct Status {
     /// The HTTP status code.
     #[serde(skip_serializing_if = "is_zero")]
     pub code: u16,
+    /// `metadata.continue`: where an expired list can go on.
+    #[serde(skip)]
+    pub continuation: String,
 }
 
 /// What a [`Status`] is about.
@@ -90,6 +93,7 @@ impl Status {
             reason: reason.to_owned(),
             details: None,
             code,
+            continuation: String::new(),
         }
     }
 
@@ -244,6 +248,9 @@ impl Status {
             (object.as_object_mut(), serde_json::to_value(self))
         {
             object.extend(fields);
+            if !self.continuation.is_empty() {
+                object.insert("metadata".to_owned(), json!({"continue": self.continuation}));
+            }
         }
         object
     }

@@ -10,3 +10,20 @@ pub mod mode;
 pub mod node;
 pub mod rbac;
 pub mod review;
+
+use api_types::status::Status;
+use attributes::Attributes;
+use decision::Authorizer;
+
+/// Lets the request pass, or says why not.
+///
+/// # Errors
+/// 403
+pub fn require(authorizer: &dyn Authorizer, attributes: &Attributes) -> Result<(), Status> {
+    let decision = authorizer.authorize(attributes);
+    if decision.is_allow() {
+        Ok(())
+    } else {
+        Err(decision::forbidden(attributes, decision.reason().as_str()))
+    }
+}

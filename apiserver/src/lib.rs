@@ -1,11 +1,27 @@
 //! The life of a request, in the order it happens.
 
+pub mod flags;
+pub mod launch;
+
+pub mod http;
+pub mod server;
+pub mod tls;
+
 pub mod authn;
 pub mod authz;
-pub mod columns;
-pub mod discovery;
-pub mod openapi;
+pub mod feeds;
+pub mod identity;
+pub mod nonresource;
+
+pub mod verbs;
+
+pub mod admission;
 pub mod patch;
 pub mod registry;
 pub mod resources;
-pub mod tls;
+
+pub mod columns;
+pub mod discovery;
+pub mod openapi;
+
+pub mod interim;

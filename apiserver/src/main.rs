@@ -1,2 +1,40 @@
-//! placeholder
-fn main() {}
+//! The apiserver alone, for clusters whose other parts run elsewhere.
+
+use std::time::Duration;
+
+use apiserver::{flags::Flags, launch};
+use clap::Parser;
+use runtime::Runtime;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The Kubernetes API server of Binnacle
+#[derive(Parser, Debug)]
+#[command(name = "apiserver", version)]
+struct Arguments {
+    #[command(flatten)]
+    flags: Flags,
+    /// Where an administrator's kubeconfig is written
+    #[arg(long, value_name = "FILE")]
+    write_kubeconfig: Option<std::path::PathBuf>,
+}
+
+fn main() -> std::process::ExitCode {
+    let arguments = Arguments::parse();
+    runtime::logging::start();
+    runtime::process::run(async move {
+        let runtime = Runtime::system();
+        let launched = launch::launch(&arguments.flags, &runtime).await?;
+        let kubeconfig =
+            arguments.write_kubeconfig.unwrap_or_else(|| arguments.flags.data_dir.join("admin.kubeconfig"));
+        launched.pki.admin(&kubeconfig, &launched.url(), runtime.clock.now())?;
+        tracing::info!(url = launched.url(), kubeconfig = %kubeconfig.display(), "serving");
+        let tasks = runtime.tasks.clone();
+        tasks.spawn_draining("serve", launched.serve());
+        runtime::process::interrupted().await;
+        tracing::info!("draining");
+        tasks.drain(Duration::from_secs(10)).await;
+        Ok(())
+    })
+}

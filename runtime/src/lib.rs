@@ -5,6 +5,9 @@
 //!
 //! Invariant: this crate knows nothing of Kubernetes.
 
+pub mod logging;
+pub mod process;
+
 mod clock;
 mod random;
 mod signal;

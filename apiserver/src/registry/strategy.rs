@@ -4,7 +4,7 @@
 //! what the registry sees: the same on JSON values, so that kinds made at run time look no different. [`Kind`] turns
 //! the first into the second.
 
-use std::{fmt, marker::PhantomData};
+use std::{fmt, marker::PhantomData, time::Duration};
 
 use api_types::{
     field::{Fault, Faults},
@@ -16,6 +16,7 @@ use api_types::{
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::catalogue::Conversion;
 use crate::authn::user::User;
 
 /// What a kind is called, where it lives and what it has.
@@ -52,6 +53,27 @@ pub enum Generation {
     Content,
     /// As [`Generation::Content`], and with every change of the labels (EndpointSlices).
     ContentOrLabels,
+}
+
+/// A subresource that writes a part of the object under rules of its own (`pods/resize`, `namespaces/finalize`).
+pub struct Subresource<O: 'static> {
+    /// Its name.
+    pub name: &'static str,
+    /// Takes the part from the new object: what else was sent is put back to the old.
+    pub prepare: fn(&Context<'_>, &mut O, &O),
+    /// What is wrong with the change.
+    pub validate: fn(&Context<'_>, &O, &O) -> Faults,
+}
+
+/// What becomes of an object's dependents when it is deleted and the caller does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dependents {
+    /// The garbage collector deletes them.
+    Collect,
+    /// They are orphaned (ReplicationControllers, Jobs).
+    Orphan,
+    /// The kind knows no dependents, whatever the caller says (Events).
+    Unsupported,
 }
 
 /// What surrounds a write while a strategy looks at it.
@@ -98,8 +120,18 @@ pub trait Strategy: Send + Sync + 'static {
     const CREATE_ON_UPDATE: bool = false;
     /// Whether an update may leave `resourceVersion` out.
     const UNCONDITIONAL_UPDATE: bool = true;
+    /// Subresources that write a part of the object, besides the status.
+    const SUBRESOURCES: &'static [Subresource<Self::Object>] = &[];
     /// Fields that selectors can name.
     const SELECTABLE: &'static [SelectableField] = &[];
+    /// How the kind is stored, if as another one.
+    const CONVERSION: Option<Conversion> = None;
+    /// What becomes of dependents when the deleting caller does not say.
+    const DEPENDENTS: Dependents = Dependents::Collect;
+    /// How long objects live after their last write (Events).
+    const TIME_TO_LIVE: Option<Duration> = None;
+    /// Whether a delete answers with the object instead of a Status.
+    const RETURNS_DELETED: bool = false;
 
     /// Fills in what was left out. Runs on every write, before admission.
     fn default(_object: &mut Self::Object) {}
@@ -162,6 +194,8 @@ pub enum Part {
     Main,
     /// The status.
     Status,
+    /// What that subresource writes.
+    Sub(&'static str),
 }
 
 /// An object that went through its strategy.
@@ -189,6 +223,8 @@ pub trait Resource: fmt::Debug + Send + Sync + 'static {
     fn verbs(&self) -> &'static [&'static str];
     /// Whether it has a status subresource.
     fn has_status(&self) -> bool;
+    /// The subresource of that name that writes a part of the object.
+    fn part(&self, subresource: &str) -> Option<Part>;
     /// When the generation grows.
     fn generation(&self) -> Generation;
     /// Whether an update of a missing object creates it.
@@ -197,6 +233,14 @@ pub trait Resource: fmt::Debug + Send + Sync + 'static {
     fn updates_unconditionally(&self) -> bool;
     /// Fields that selectors can name.
     fn selectable(&self) -> &'static [SelectableField];
+    /// How the kind is stored, if as another one.
+    fn conversion(&self) -> Option<Conversion>;
+    /// What becomes of dependents by default.
+    fn dependents(&self) -> Dependents;
+    /// How long objects live after their last write.
+    fn time_to_live(&self) -> Option<Duration>;
+    /// Whether a delete answers with the object.
+    fn returns_deleted(&self) -> bool;
     /// What is wrong with a name.
     fn name_faults(&self, name: &str, prefix: bool) -> Vec<String>;
     /// The object with what was left out filled in.
@@ -277,6 +321,13 @@ impl<S: Strategy> Resource for Kind<S> {
         S::STATUS
     }
 
+    fn part(&self, subresource: &str) -> Option<Part> {
+        if S::STATUS && subresource == "status" {
+            return Some(Part::Status);
+        }
+        S::SUBRESOURCES.iter().find(|it| it.name == subresource).map(|it| Part::Sub(it.name))
+    }
+
     fn generation(&self) -> Generation {
         S::GENERATION
     }
@@ -291,6 +342,22 @@ impl<S: Strategy> Resource for Kind<S> {
 
     fn selectable(&self) -> &'static [SelectableField] {
         S::SELECTABLE
+    }
+
+    fn conversion(&self) -> Option<Conversion> {
+        S::CONVERSION
+    }
+
+    fn dependents(&self) -> Dependents {
+        S::DEPENDENTS
+    }
+
+    fn time_to_live(&self) -> Option<Duration> {
+        S::TIME_TO_LIVE
+    }
+
+    fn returns_deleted(&self) -> bool {
+        S::RETURNS_DELETED
     }
 
     fn name_faults(&self, name: &str, prefix: bool) -> Vec<String> {
@@ -344,6 +411,13 @@ impl<S: Strategy> Resource for Kind<S> {
                 let faults = S::validate_status_update(cx, &object, &old_typed);
                 let warnings = S::status_warnings(cx, &object, &old_typed);
                 Ok(Checked { object: object.to_value(), faults, warnings })
+            }
+            Part::Sub(name) => {
+                let rules = S::SUBRESOURCES.iter().find(|it| it.name == name).ok_or("no such subresource")?;
+                let mut object: S::Object = typed(&object)?;
+                (rules.prepare)(cx, &mut object, &old_typed);
+                let faults = (rules.validate)(cx, &object, &old_typed);
+                Ok(Checked { object: object.to_value(), faults, warnings: Vec::new() })
             }
         }
     }

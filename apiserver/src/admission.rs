@@ -1,0 +1,190 @@
+//! What may change or refuse a write after its author was let in: the admission chain, in upstream's order.
+//!
+//! First every plugin may change the object, then, when the registry has prepared and validated it, every plugin may
+//! refuse it. A plugin sees objects as JSON in the version they are stored in.
+
+mod default_toleration_seconds;
+mod namespace_lifecycle;
+mod priority;
+mod role_escalation;
+mod service_account;
+mod taint_nodes_by_condition;
+
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+};
+
+use api_types::{
+    kind::{GroupResource, GroupVersionKind},
+    status::Status,
+};
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::{authn::user::User, registry::Call, server::Server};
+
+/// What is being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// A new object.
+    Create,
+    /// A changed one.
+    Update,
+    /// One that goes.
+    Delete,
+    /// A connection to one (exec, proxy).
+    Connect,
+}
+
+/// A write in the eyes of a plugin.
+#[derive(Clone, Debug)]
+pub struct Attributes {
+    /// What is being done.
+    pub operation: Operation,
+    /// The kind of `object`.
+    pub kind: GroupVersionKind,
+    /// The resource addressed.
+    pub resource: GroupResource,
+    /// Its version.
+    pub version: String,
+    /// Such as `status`; empty for the main resource.
+    pub subresource: String,
+    /// Empty for cluster-scoped resources.
+    pub namespace: String,
+    /// May be empty for creates with a generated name.
+    pub name: String,
+    /// The new object; null for deletes.
+    pub object: Value,
+    /// The object as it was; null for creates.
+    pub old: Value,
+    /// The options of the request.
+    pub options: Value,
+    /// Who.
+    pub user: User,
+    /// Whether nothing will be stored.
+    pub dry_run: bool,
+    /// When.
+    pub now: Timestamp,
+    /// What the writer should know; plugins add to it.
+    pub warnings: Vec<String>,
+}
+
+/// One admission plugin.
+pub trait Plugin: fmt::Debug + Send + Sync + 'static {
+    /// Upstream's name, as flags and metrics have it.
+    fn name(&self) -> &'static str;
+
+    /// May change the object.
+    fn admit<'a>(&'a self, _attributes: &'a mut Attributes) -> BoxFuture<'a, Result<(), Status>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// May refuse the object.
+    fn validate<'a>(&'a self, _attributes: &'a Attributes) -> BoxFuture<'a, Result<(), Status>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Is told when a write that passed [`Plugin::validate`] failed or succeeded after all (quota gives back).
+    fn settle<'a>(&'a self, _attributes: &'a Attributes, _stored: bool) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// The plugins, in the order they run.
+#[derive(Clone, Debug, Default)]
+pub struct Chain(Arc<Vec<Box<dyn Plugin>>>);
+
+/// The plugins that are on by default, in upstream's order.
+pub fn default_chain(server: Weak<Server>) -> Chain {
+    Chain::new(vec![
+        Box::new(namespace_lifecycle::NamespaceLifecycle(server.clone())),
+        Box::new(service_account::ServiceAccount(server.clone())),
+        Box::new(taint_nodes_by_condition::TaintNodesByCondition),
+        Box::new(priority::Priority(server.clone())),
+        Box::new(default_toleration_seconds::DefaultTolerationSeconds),
+        Box::new(role_escalation::RoleEscalation(server)),
+    ])
+}
+
+// === impl Attributes ===
+
+impl Attributes {
+    /// The attributes of a call.
+    pub fn of(call: &Call, operation: Operation, object: Value, old: Value) -> Self {
+        Self {
+            operation,
+            kind: call.served.storage.resource.kind(),
+            resource: call.served.resource.resource(),
+            version: call.served.names().version.to_owned(),
+            subresource: call.subresource.clone(),
+            namespace: if call.served.names().namespaced || call.is_namespace() {
+                call.namespace.clone()
+            } else {
+                String::new()
+            },
+            name: call.name.clone(),
+            object,
+            old,
+            options: call.options.clone(),
+            user: call.user.clone(),
+            dry_run: call.dry_run,
+            now: call.now,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Whether this is about the main resource or a subresource of that group and name.
+    pub fn is(&self, group: &str, resource: &str, subresource: &str) -> bool {
+        self.resource.group == group && self.resource.resource == resource && self.subresource == subresource
+    }
+
+    /// 403, in upstream's words.
+    pub fn forbidden(&self, why: impl fmt::Display) -> Status {
+        Status::forbidden(&self.resource, &self.name, why)
+    }
+}
+
+// === impl Chain ===
+
+impl Chain {
+    /// A chain of these plugins.
+    pub fn new(plugins: Vec<Box<dyn Plugin>>) -> Self {
+        Self(Arc::new(plugins))
+    }
+
+    /// Lets every plugin change the object.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub async fn admit(&self, attributes: &mut Attributes) -> Result<(), Status> {
+        for plugin in self.0.iter() {
+            plugin.admit(attributes).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets every plugin refuse the object.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub async fn validate(&self, attributes: &Attributes) -> Result<(), Status> {
+        for (index, plugin) in self.0.iter().enumerate() {
+            if let Err(status) = plugin.validate(attributes).await {
+                for plugin in self.0.iter().take(index) {
+                    plugin.settle(attributes, false).await;
+                }
+                return Err(status);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells every plugin how a validated write ended.
+    pub async fn settle(&self, attributes: &Attributes, stored: bool) {
+        for plugin in self.0.iter() {
+            plugin.settle(attributes, stored).await;
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! From flags to a server that answers: the store is opened, the keys are made or found, the port is taken, the cluster's
+//! own objects are there.
+//!
+//! The order matters to people: what they can have got wrong (a port that is taken, a directory that is in use, a flag
+//! that makes no sense) is found before anything is written.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+
+use anyhow::Context as _;
+use runtime::Runtime;
+use store::{Backend, backend::memory::Memory};
+use tokio::net::TcpListener;
+
+use crate::{
+    authn::{
+        keys::{PublicKeys, SigningKey},
+        token_file::TokenFile,
+        x509::ClientAuthorities,
+    },
+    authz::mode,
+    flags::{Flags, StoreKind},
+    http::serve,
+    identity,
+    server::{Config, Server},
+    tls::{
+        files,
+        pki::{Hosts, Pki, hostname},
+        serving::{self, MinVersion, ServingCertificate},
+    },
+};
+
+/// A server that is ready, and what belongs to it.
+#[derive(Debug)]
+pub struct Launched {
+    /// The server; in the same process it can be called directly.
+    pub server: Arc<Server>,
+    /// The cluster's keys.
+    pub pki: Pki,
+    /// Where it listens.
+    pub address: SocketAddr,
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+}
+
+/// Opens everything and makes the server ready; nothing is served yet.
+///
+/// # Errors
+/// One line that says what is wrong and what to do.
+pub async fn launch(flags: &Flags, runtime: &Runtime) -> anyhow::Result<Launched> {
+    let modes = mode::parse(&flags.authorization_mode).context("--authorization-mode")?;
+    let listener = serve::bind(flags.listen()).await?;
+    let address = listener.local_addr().context("the port that was taken cannot be told")?;
+    let now = runtime.clock.now();
+
+    std::fs::create_dir_all(&flags.data_dir)
+        .with_context(|| format!("cannot make the data directory {}", flags.data_dir.display()))?;
+    let backend: Arc<dyn Backend> = match flags.store {
+        StoreKind::Memory => Arc::new(Memory::new(&runtime.tasks)),
+        StoreKind::Embedded => Arc::new(Memory::new(&runtime.tasks)),
+    };
+    let pki = Pki::open(&flags.data_dir.join("pki"), now)?;
+    let advertise = SocketAddr::new(flags.advertise_address.unwrap_or(flags.bind_address), address.port());
+    let certificate = match (&flags.tls_cert_file, &flags.tls_private_key_file) {
+        (Some(certificate), Some(key)) => ServingCertificate::from_files(certificate, key)?,
+        _ => {
+            let hosts = Hosts {
+                hostname: &hostname(),
+                addresses: &[flags.bind_address, advertise.ip()],
+                names: &[],
+                dns_domain: "cluster.local",
+                service_ip: flags.service_cluster_ip_range.first().and_then(|range| range.hosts().next()),
+            };
+            ServingCertificate::new(pki.serving(&hosts, now)?)?
+        }
+    };
+    let identity = identity(flags, &pki)?;
+    let authorities: Vec<_> =
+        identity.client_authorities.iter().flat_map(|them| them.certificates().to_vec()).collect();
+    let min_version = match flags.tls_min_version.as_str() {
+        "VersionTLS13" => MinVersion::Tls13,
+        _ => MinVersion::Tls12,
+    };
+    let tls = serving::config(Arc::new(certificate), &authorities, min_version)?;
+    let config = Config {
+        modes,
+        service_cidrs: flags.service_cluster_ip_range.clone(),
+        node_ports: flags.service_node_port_range.clone(),
+        advertise,
+        allow_privileged: flags.allow_privileged,
+    };
+    let server = Server::new(config, identity, backend, runtime.clone());
+    server.start().await.map_err(|status| anyhow::anyhow!("the server cannot start: {status}"))?;
+    Ok(Launched { server, pki, address, listener, tls: Arc::new(tls) })
+}
+
+/// What the flags say about identities; the cluster's own authority and key are always among them.
+fn identity(flags: &Flags, pki: &Pki) -> anyhow::Result<identity::Config> {
+    let mut authorities = vec![pki.authority().certificate().clone()];
+    if let Some(file) = &flags.client_ca_file {
+        authorities.extend(files::certificates(file)?);
+    }
+    let signing_key = match &flags.service_account_signing_key_file {
+        Some(file) => SigningKey::from_file(file)?,
+        None => SigningKey::from_pem("sa.key", pki.service_account_key()?.as_bytes())?,
+    };
+    let mut public_keys =
+        PublicKeys::from_files(flags.service_account_key_file.iter().map(PathBuf::as_path))?;
+    public_keys.add(signing_key.public().clone());
+    let audiences = if flags.api_audiences.is_empty() {
+        flags.service_account_issuer.clone()
+    } else {
+        flags.api_audiences.clone()
+    };
+    Ok(identity::Config {
+        client_authorities: Some(Arc::new(ClientAuthorities::new(authorities)?)),
+        token_file: flags.token_auth_file.as_deref().map(TokenFile::read).transpose()?,
+        signing_key: Arc::new(signing_key),
+        public_keys,
+        issuers: flags.service_account_issuer.clone(),
+        audiences,
+        anonymous: flags.anonymous_auth,
+    })
+}
+
+// === impl Launched ===
+
+impl Launched {
+    /// How clients address the server.
+    pub fn url(&self) -> String {
+        let ip = match self.address.ip() {
+            ip if ip.is_unspecified() => std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+            ip => ip,
+        };
+        format!("https://{}", SocketAddr::new(ip, self.address.port()))
+    }
+
+    /// Serves until the runtime's tasks are told to stop.
+    pub async fn serve(self) {
+        serve::run(self.server, self.listener, self.tls).await;
+    }
+}

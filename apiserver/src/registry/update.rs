@@ -1,0 +1,293 @@
+//! A changed object: merged with what the server owns, admitted, prepared, validated, stored if it is still the one the
+//! change was made from. Replacing and patching differ only in how the new object is made from the old.
+
+use api_types::{field::go_quote, object::ObjectExt, status::Status};
+use serde_json::Value;
+use store::Revision;
+
+use super::{
+    ATTEMPTS, Call, Current, Registry, Written,
+    create::refuse,
+    metadata, read, store_failure,
+    strategy::{Part, counts},
+};
+use crate::{
+    admission::{Attributes, Operation},
+    patch::apply::restore_times,
+    resources::shared,
+};
+
+/// What an update changes, and how it treats what it meets.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// The main part or the status.
+    pub part: Part,
+    /// Whether a missing object is made, even where the kind does not do so for plain updates (server-side apply).
+    pub create_missing: bool,
+    /// Whether the caller computed the new object's ownership already (server-side apply).
+    pub owned: bool,
+}
+
+/// Makes the new object from the old, both in the version they are addressed in and defaulted. May be called again when
+/// somebody else's write came between.
+pub type Change<'a> = dyn Fn(Option<&Value>) -> Result<Value, Status> + Send + Sync + 'a;
+
+/// One attempt's outcome.
+enum Outcome {
+    Written(Box<Written>),
+    Raced(Box<Current>),
+    Vanished,
+}
+
+impl Registry {
+    /// Changes an object.
+    ///
+    /// # Errors
+    /// Whatever the change, admission, validation or the store has against it; 409 if the object is not the one the
+    /// caller's resource version names.
+    pub async fn update(&self, call: &Call, plan: Plan, change: &Change<'_>) -> Result<Written, Status> {
+        let mut current = match self.current(call).await {
+            Ok(current) => current,
+            Err(status) if status.is("NotFound") => return self.missing(call, plan, change, status).await,
+            Err(status) => return Err(status),
+        };
+        for _ in 0..ATTEMPTS {
+            match self.attempt(call, plan, change, &current).await? {
+                Outcome::Written(written) => return Ok(*written),
+                Outcome::Raced(newer) => current = *newer,
+                Outcome::Vanished => return Err(call.not_found()),
+            }
+        }
+        Err(Status::modified(&call.served.resource.resource(), &call.name))
+    }
+
+    async fn missing(
+        &self,
+        call: &Call,
+        plan: Plan,
+        change: &Change<'_>,
+        status: Status,
+    ) -> Result<Written, Status> {
+        let kind = call.served.storage.resource.as_ref();
+        if !(plan.create_missing || kind.creates_on_update()) || plan.part == Part::Status {
+            return Err(status);
+        }
+        let object = change(None)?;
+        if !object.resource_version().is_empty() && object.resource_version() != "0" {
+            return Err(Status::conflict(
+                &call.served.resource.resource(),
+                &call.name,
+                "StorageError: invalid object, Code: 4, Key: , ResourceVersion: 0, AdditionalErrorMsg: resource version does not match",
+            ));
+        }
+        if !object.uid().is_empty() {
+            return Err(precondition(call, object.uid(), ""));
+        }
+        self.create_owned(call, object, plan.owned).await
+    }
+
+    async fn attempt(
+        &self,
+        call: &Call,
+        plan: Plan,
+        change: &Change<'_>,
+        current: &Current,
+    ) -> Result<Outcome, Status> {
+        let kind = call.served.storage.resource.as_ref();
+        let resource = call.served.resource.resource();
+        let old = &current.object;
+        let old_served = call.served.serve(old.clone());
+        let mut object = change(Some(&old_served))?;
+        metadata::settle_namespace(call, &mut object)?;
+        if object.name().is_empty() {
+            object.set_meta("name", call.name.as_str());
+        }
+        if object.name() != call.name {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({}) does not match the name on the URL ({})",
+                object.name(),
+                call.name
+            )));
+        }
+        if !object.uid().is_empty() && object.uid() != old.uid() {
+            return Err(precondition(call, object.uid(), old.uid()));
+        }
+        let asked = object.resource_version().to_owned();
+        let unconditional = asked.is_empty() || asked == "0";
+        if unconditional {
+            if !kind.updates_unconditionally() {
+                refuse(call, &call.name, vec![metadata::version_required()])?;
+            }
+        } else if asked != old.resource_version() {
+            return Err(Status::modified(&resource, &call.name));
+        }
+        let mut warnings: Vec<String> = metadata::repeated_owners(&mut object).into_iter().collect();
+        metadata::keep(&mut object, &old_served);
+        object.set_meta("resourceVersion", old.resource_version());
+        if !plan.owned {
+            self.track(call, plan.part, Some(&old_served), &mut object);
+        }
+        let mut attributes = Attributes::of(call, Operation::Update, call.served.store(object), old.clone());
+        self.admission.admit(&mut attributes).await?;
+        warnings.append(&mut attributes.warnings);
+        let mut object = std::mem::take(&mut attributes.object);
+        let claim = self.claim_for_update(call, &mut object, old).await?;
+        let outcome =
+            self.change(call, plan, current, object, &mut attributes, &mut warnings, !unconditional).await;
+        self.settle_claim(claim, matches!(outcome, Ok(Outcome::Written(_)))).await;
+        outcome.map(|outcome| match outcome {
+            Outcome::Written(mut written) => {
+                written.object = call.served.serve(written.object);
+                written.warnings = warnings;
+                Outcome::Written(written)
+            }
+            other => other,
+        })
+    }
+
+    /// The part of an attempt from the strategy on.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the second half of one function, split where addresses are claimed"
+    )]
+    async fn change(
+        &self,
+        call: &Call,
+        plan: Plan,
+        current: &Current,
+        object: Value,
+        attributes: &mut Attributes,
+        warnings: &mut Vec<String>,
+        conditional: bool,
+    ) -> Result<Outcome, Status> {
+        let kind = call.served.storage.resource.as_ref();
+        let old = &current.object;
+        let checked = kind.check_update(&call.context(), plan.part, object, old).map_err(Status::internal)?;
+        let mut object = checked.object;
+        metadata::keep(&mut object, old);
+        let mut faults = shared::metadata::validate(
+            object.get("metadata").unwrap_or(&Value::Null),
+            kind.names().namespaced,
+            &|name, prefix| shared::names::path_segment(name, prefix),
+        );
+        faults.extend(shared::metadata::validate_update(
+            object.get("metadata").unwrap_or(&Value::Null),
+            old.get("metadata").unwrap_or(&Value::Null),
+        ));
+        faults.extend(checked.faults);
+        refuse(call, &call.name, faults)?;
+        warnings.extend(checked.warnings);
+
+        let mut object = self.normalise(&call.served, object)?;
+        if counts(kind.generation(), &object, old) {
+            object.set_meta("generation", old.generation() + 1);
+        }
+        attributes.object = object.clone();
+        self.admission.validate(attributes).await?;
+        let outcome = self.store_changed(call, object, current, conditional).await;
+        self.admission.settle(attributes, matches!(outcome, Ok(Outcome::Written(_)))).await;
+        outcome
+    }
+
+    async fn store_changed(
+        &self,
+        call: &Call,
+        mut object: Value,
+        current: &Current,
+        conditional: bool,
+    ) -> Result<Outcome, Status> {
+        let written = |object: Value| {
+            Ok(Outcome::Written(Box::new(Written { object, created: false, warnings: Vec::new() })))
+        };
+        object.set_meta("resourceVersion", current.object.resource_version());
+        restore_times(&current.object, &mut object);
+        // A write that changes nothing takes no revision and wakes nobody.
+        if object == current.object {
+            return written(object);
+        }
+        if is_last_finalizer(&object) {
+            if !call.dry_run {
+                match self.backend.delete(&call.key(&call.name), current.revision).await {
+                    Ok(revision) => object.set_meta("resourceVersion", revision.to_string()),
+                    Err(error) => return self.raced(call, &error, conditional),
+                }
+                self.after_delete(call, &object).await;
+            }
+            return written(object);
+        }
+        if call.dry_run {
+            return written(object);
+        }
+        let bytes = self.encode(&call.served, &object);
+        match self
+            .backend
+            .update(&call.key(&call.name), current.revision, bytes, call.served.storage.ttl())
+            .await
+        {
+            Ok(revision) => {
+                object.set_meta("resourceVersion", revision.to_string());
+                written(object)
+            }
+            Err(error) => self.raced(call, &error, conditional),
+        }
+    }
+
+    fn raced(&self, call: &Call, error: &store::Error, conditional: bool) -> Result<Outcome, Status> {
+        match error {
+            store::Error::Conflict(_) if conditional => {
+                Err(Status::modified(&call.served.resource.resource(), &call.name))
+            }
+            store::Error::Conflict(entry) => Ok(Outcome::Raced(Box::new(read(entry)?))),
+            store::Error::NotFound(_) => Ok(Outcome::Vanished),
+            other => Err(store_failure(other)),
+        }
+    }
+
+    /// Replaces an object's stored state without strategy or admission; for the server's own bookkeeping (deletion
+    /// marks, finalizers). `None` if somebody else wrote first.
+    ///
+    /// # Errors
+    /// Trouble with the store.
+    pub(super) async fn put(
+        &self,
+        call: &Call,
+        object: &mut Value,
+        revision: Revision,
+    ) -> Result<Option<Revision>, store::Error> {
+        let bytes = self.encode(&call.served, object);
+        match self.backend.update(&call.key(&call.name), revision, bytes, call.served.storage.ttl()).await {
+            Ok(revision) => {
+                object.set_meta("resourceVersion", revision.to_string());
+                Ok(Some(revision))
+            }
+            Err(store::Error::Conflict(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether this state of a dying object lets go of it.
+fn is_last_finalizer(object: &Value) -> bool {
+    let grace = object
+        .meta()
+        .and_then(|meta| meta.get("deletionGracePeriodSeconds"))
+        .and_then(Value::as_i64)
+        .unwrap_or_default();
+    let spec_finalizers = object.get("kind").and_then(Value::as_str).is_some_and(|kind| kind == "Namespace")
+        && object
+            .pointer("/spec/finalizers")
+            .and_then(Value::as_array)
+            .is_some_and(|finalizers| !finalizers.is_empty());
+    object.is_terminating() && object.finalizers().is_empty() && grace == 0 && !spec_finalizers
+}
+
+fn precondition(call: &Call, asked: &str, found: &str) -> Status {
+    Status::conflict(
+        &call.served.resource.resource(),
+        &call.name,
+        format!(
+            "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {asked}, UID in object meta: {found}",
+            call.key(&call.name)
+        ),
+    )
+}

@@ -1,0 +1,258 @@
+//! The life of a request on one screen: what is it about, who asks, may they, what does it do.
+//!
+//! Transport (TLS, connections, draining) is `http/serve.rs`; the all-in-one process calls [`Server::serve`] directly,
+//! with the caller's identity attached, and takes the same path from there on.
+
+use std::sync::Arc;
+
+use api_types::status::Status;
+use axum::body::Body;
+use http::{HeaderValue, Method, Request, header, request::Parts};
+use parking_lot::Mutex;
+use runtime::Runtime;
+use serde_json::Value;
+use store::Backend;
+
+use crate::{
+    admission,
+    authn::user::User,
+    authz::{
+        self,
+        attributes::Attributes,
+        decision::{Authorizer, Union},
+        mode::{self, Mode},
+        node::NodeAuthorizer,
+        rbac::Rbac,
+    },
+    feeds,
+    http::{
+        info::{self, RequestInfo},
+        negotiate::{self, Media},
+        query::Query,
+        respond::{self, Answer},
+    },
+    identity::{self, Identity, PeerCertificates},
+    interim::observe::Observer,
+    nonresource,
+    registry::{Registry, addresses::Addresses, catalogue::Catalogue},
+    verbs::{self, Asked},
+};
+
+/// What a server is told at its start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Who decides what callers may do.
+    pub modes: Vec<Mode>,
+    /// Where service addresses come from.
+    pub service_cidrs: Vec<ipnet::IpNet>,
+    /// The node ports that may be given out.
+    pub node_ports: std::ops::RangeInclusive<u16>,
+    /// The address and port that the `kubernetes` Service leads to.
+    pub advertise: std::net::SocketAddr,
+    /// Whether containers may be privileged.
+    pub allow_privileged: bool,
+}
+
+/// An apiserver.
+#[derive(Debug)]
+pub struct Server {
+    /// What it was told.
+    pub config: Config,
+    /// Time, randomness, tasks.
+    pub runtime: Runtime,
+    /// The kinds and their objects.
+    pub registry: Registry,
+    /// Finds out who asks.
+    pub identity: Identity,
+    /// Decides what they may do.
+    pub authorizer: Arc<Union>,
+    /// The roles and bindings, as the authorizer sees them.
+    pub rbac: Arc<Rbac>,
+    /// What runs where, as the authorizer sees it.
+    pub nodes: Arc<NodeAuthorizer>,
+    /// Metrics and health.
+    pub observer: Observer,
+    /// Discovery and OpenAPI documents.
+    pub documents: nonresource::Documents,
+}
+
+/// The identity of a caller inside the process, who needs no credentials. Only code can attach it to a request; nothing
+/// that comes over a connection can.
+#[derive(Clone, Debug)]
+pub struct InProcess(pub User);
+
+// === impl Server ===
+
+impl Server {
+    /// A server over a store; ready once [`Server::start`] is through.
+    pub fn new(
+        config: Config,
+        identity: identity::Config,
+        backend: Arc<dyn Backend>,
+        runtime: Runtime,
+    ) -> Arc<Self> {
+        let rbac = Arc::new(Rbac::new());
+        let nodes = Arc::new(NodeAuthorizer::new(crate::interim::bootstrap::node_rules()));
+        let authorizer = mode::authorizer(&config.modes, &nodes, &rbac);
+        Arc::new_cyclic(|server| {
+            let catalogue = Catalogue::built_in(&backend, &runtime.tasks);
+            let documents = nonresource::Documents::new(&catalogue);
+            let registry = Registry {
+                catalogue,
+                admission: admission::default_chain(server.clone()),
+                addresses: Addresses::new(&config),
+                backend,
+                runtime: runtime.clone(),
+            };
+            Self {
+                identity: Identity::new(identity, server.clone(), &runtime),
+                observer: Observer::new(),
+                documents,
+                registry,
+                authorizer,
+                rbac,
+                nodes,
+                runtime,
+                config,
+            }
+        })
+    }
+
+    /// Fills what authorization lives on and writes what a fresh cluster needs.
+    ///
+    /// # Errors
+    /// Trouble with the store.
+    pub async fn start(self: &Arc<Self>) -> Result<(), Status> {
+        feeds::start(self).await;
+        crate::interim::bootstrap::reconcile(self).await?;
+        self.observer.set_ready();
+        Ok(())
+    }
+
+    /// Answers a request.
+    pub async fn serve(self: &Arc<Self>, request: Request<Body>) -> Answer {
+        let turn = self.observer.request(&request);
+        let media = accepted(&request);
+        let head = request.method() == Method::HEAD;
+        let mut answer = match self.answer(request).await {
+            Ok(answer) => answer,
+            Err(status) => respond::failure(&status, media),
+        };
+        if head {
+            *answer.body_mut() = Body::empty();
+        }
+        if let Ok(id) = HeaderValue::from_str(&self.runtime.random.uuid().to_string()) {
+            answer.headers_mut().insert("audit-id", id);
+        }
+        turn.done(&answer);
+        answer
+    }
+
+    async fn answer(self: &Arc<Self>, request: Request<Body>) -> Result<Answer, Status> {
+        let (parts, body) = request.into_parts();
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        let info = info::resolve(&parts.method, parts.uri.path(), &query)?;
+        let user = self.authenticate(&parts, &info, &query).await?;
+        let attributes = attributes_of(&info, &query, &user);
+        authz::require(self.authorizer.as_ref(), &attributes)?;
+        if !info.resource_request {
+            return nonresource::answer(self, &parts, &info, &query).await;
+        }
+        let Some(served) = self.registry.catalogue.find(&info.group, &info.version, &info.resource) else {
+            return Err(Status::failure(404, "NotFound", "404 page not found"));
+        };
+        let media =
+            negotiate::output(text(&parts, &header::ACCEPT), &query, text(&parts, &header::USER_AGENT))?;
+        let asked = Asked { info, query, user, served, media, parts, body: Mutex::new(body) };
+        verbs::run(self, asked).await
+    }
+
+    /// Who asks: by their credentials, or as whom they may and wish to.
+    async fn authenticate(&self, parts: &Parts, info: &RequestInfo, query: &Query) -> Result<User, Status> {
+        let user = match parts.extensions.get::<InProcess>() {
+            Some(InProcess(user)) => user.clone(),
+            None => {
+                let shown = parts.extensions.get::<PeerCertificates>();
+                self.identity.authenticate(&parts.headers, shown).await?.0
+            }
+        };
+        let request = attributes_of(info, query, &user);
+        let impersonated = self.identity.impersonate(&parts.headers, &request, self.authorizer.as_ref())?;
+        Ok(impersonated.unwrap_or(user))
+    }
+
+    /// What an authorizer would be asked about a request.
+    pub fn attributes(&self, asked: &Asked) -> Attributes {
+        attributes_of(&asked.info, &asked.query, &asked.user)
+    }
+
+    /// The objects of a resource in a namespace (or in all), as the cache has them.
+    ///
+    /// # Errors
+    /// 500 for damaged objects.
+    pub async fn list(
+        &self,
+        group: &str,
+        version: &str,
+        plural: &str,
+        namespace: &str,
+    ) -> Result<Vec<Value>, Status> {
+        let Some(served) = self.registry.catalogue.find(group, version, plural) else {
+            return Ok(Vec::new());
+        };
+        let cache = served.storage.cache();
+        let snapshot = cache.fresh().await.map_err(|error| crate::registry::read_failure(&error))?;
+        let prefix = crate::registry::keys::namespace(&served.storage.prefix, namespace);
+        snapshot
+            .range(&prefix, None)
+            .map(|object| serde_json::from_slice(&object.bytes).map_err(Status::internal))
+            .collect()
+    }
+
+    /// One object, as the cache has it once it is fresh.
+    pub async fn get(
+        &self,
+        group: &str,
+        version: &str,
+        plural: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Option<Value> {
+        let served = self.registry.catalogue.find(group, version, plural)?;
+        let key = crate::registry::keys::object(&served.storage.prefix, namespace, name);
+        let object = served.storage.cache().get(&key, true).await.ok().flatten()?;
+        serde_json::from_slice(&object.bytes).ok()
+    }
+}
+
+fn attributes_of(info: &RequestInfo, query: &Query, user: &User) -> Attributes {
+    let selecting = matches!(info.verb.as_str(), "list" | "watch" | "deletecollection");
+    let selector = |name: &str| {
+        if selecting { query.get(name).unwrap_or_default().to_owned() } else { String::new() }
+    };
+    Attributes {
+        user: user.clone(),
+        verb: info.verb.clone(),
+        namespace: info.namespace.clone(),
+        group: info.group.clone(),
+        version: info.version.clone(),
+        resource: info.resource.clone(),
+        subresource: info.subresource.clone(),
+        name: info.name.clone(),
+        resource_request: info.resource_request,
+        path: info.path.clone(),
+        field_selector: selector("fieldSelector"),
+        label_selector: selector("labelSelector"),
+    }
+}
+
+/// The form failures are told in: what was accepted, or JSON.
+fn accepted(request: &Request<Body>) -> Media {
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    negotiate::output(header(header::ACCEPT), &query, header(header::USER_AGENT)).unwrap_or(Media::JSON)
+}
+
+fn text<'a>(parts: &'a Parts, name: &header::HeaderName) -> &'a str {
+    parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}

@@ -1,0 +1,315 @@
+//! `list`: many objects at one revision, whole or page by page.
+//!
+//! Pages hang together by a token that names the revision and the key to go on at. The objects' bytes come from the
+//! watch cache as they are and go out in chunks; nothing is decoded unless the caller wants another form.
+
+use std::sync::Arc;
+
+use api_types::{
+    field::go_quote,
+    selectors::{fields, labels},
+    status::Status,
+    wire,
+};
+use axum::body::Body;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::StreamExt;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use store::{
+    Revision,
+    cache::{self, Cache, Header, Object, Snapshot},
+};
+
+use super::{
+    Asked,
+    options::List,
+    read,
+    shape::{self, Shape},
+};
+use crate::{
+    columns::ListMeta,
+    http::{
+        negotiate::Format,
+        respond::{self, Answer},
+    },
+    registry::{keys, read_failure},
+    server::Server,
+};
+
+/// How many bytes of a long list go out at once.
+const CHUNK: usize = 64 * 1024;
+
+#[derive(Serialize, Deserialize)]
+struct Token {
+    v: String,
+    rv: i64,
+    start: String,
+}
+
+/// What a list found.
+pub(super) struct Found {
+    pub(super) objects: Vec<Arc<Object>>,
+    pub(super) revision: Revision,
+    pub(super) continuation: String,
+    pub(super) remaining: Option<u64>,
+}
+
+pub(super) async fn list(server: &Arc<Server>, asked: Asked) -> Result<Answer, Status> {
+    let options = List::read(&asked.query, asked.served.resource.as_ref(), false)?;
+    let found = find(&asked, &options).await?;
+    let kind = asked.served.resource.kind();
+    let shape = Shape::of(&asked)?;
+    let meta = ListMeta {
+        resource_version: found.revision.to_string(),
+        continue_token: found.continuation.clone(),
+        remaining_item_count: found.remaining.and_then(|count| i64::try_from(count).ok()),
+    };
+    if !shape.is_plain() {
+        let mut objects = Vec::with_capacity(found.objects.len());
+        for object in &found.objects {
+            objects.push(shape::served_bytes(&asked.served, &object.bytes)?);
+        }
+        let shown = shape.list(objects.iter().map(|bytes| &**bytes), &meta, server.runtime.clock.now())?;
+        return Ok(respond::encoded(200, asked.media, &Bytes::from(shown), shape.schema(None)));
+    }
+    let list_kind = format!("{}List", kind.kind);
+    if asked.media.format != Format::Json || asked.media.pretty || asked.served.conversion.is_some() {
+        let mut items = Vec::with_capacity(found.objects.len());
+        for object in &found.objects {
+            let mut value = read::value(&asked.served, object)?;
+            if asked.served.resource.schema().is_some()
+                && let Some(map) = value.as_object_mut()
+            {
+                map.remove("kind");
+                map.remove("apiVersion");
+            }
+            items.push(value);
+        }
+        let shown =
+            json!({"kind": list_kind, "apiVersion": kind.api_version(), "metadata": meta, "items": items});
+        let schema = api_types::schema::schema().type_of(&kind.group, &kind.version, &list_kind);
+        return Ok(respond::object(200, asked.media, &shown, schema));
+    }
+    let meta = serde_json::to_vec(&meta).map_err(Status::internal)?;
+    let mut head =
+        format!(r#"{{"kind":"{list_kind}","apiVersion":"{}","metadata":"#, kind.api_version()).into_bytes();
+    head.extend_from_slice(&meta);
+    head.extend_from_slice(br#","items":["#);
+    Ok(stream(head, found.objects))
+}
+
+/// The bytes of a list, in chunks; short ones at once, with their length.
+fn stream(head: Vec<u8>, objects: Vec<Arc<Object>>) -> Answer {
+    let total: usize = objects.iter().map(|object| object.bytes.len() + 1).sum();
+    if total < CHUNK {
+        let mut body = BytesMut::with_capacity(head.len() + total + 3);
+        body.put_slice(&head);
+        put_items(&mut body, &objects, true);
+        body.put_slice(b"]}\n");
+        return respond::bytes(200, "application/json", body.freeze());
+    }
+    let state = (objects.into_iter(), Some(head), true);
+    let chunks = futures::stream::unfold(Some(state), |state| async move {
+        let (mut objects, head, mut first) = state?;
+        let mut chunk = BytesMut::with_capacity(CHUNK + CHUNK / 4);
+        if let Some(head) = head {
+            chunk.put_slice(&head);
+        }
+        while chunk.len() < CHUNK {
+            let Some(object) = objects.next() else {
+                chunk.put_slice(b"]}\n");
+                return Some((Ok::<_, std::convert::Infallible>(chunk.freeze()), None));
+            };
+            put_items(&mut chunk, std::slice::from_ref(&object), first);
+            first = false;
+        }
+        Some((Ok(chunk.freeze()), Some((objects, None, first))))
+    });
+    let mut answer = respond::bytes(200, "application/json", Bytes::new());
+    *answer.body_mut() = Body::from_stream(chunks.boxed());
+    answer
+}
+
+/// Appends objects as list items: without kind and version, as upstream lists them.
+fn put_items(body: &mut BytesMut, objects: &[Arc<Object>], mut first: bool) {
+    for object in objects {
+        if !first {
+            body.put_u8(b',');
+        }
+        first = false;
+        match usize::try_from(object.header.extra)
+            .ok()
+            .filter(|&skip| skip > 0)
+            .and_then(|skip| object.bytes.get(skip..))
+        {
+            Some(rest) => {
+                body.put_u8(b'{');
+                body.put_slice(rest);
+            }
+            None => body.put_slice(&object.bytes),
+        }
+    }
+}
+
+/// The objects a list asks for.
+pub(super) async fn find(asked: &Asked, options: &List) -> Result<Found, Status> {
+    let storage = &asked.served.storage;
+    let cache = storage.cache();
+    let namespace = if asked.served.names().namespaced { asked.info.namespace.as_str() } else { "" };
+    let prefix = keys::namespace(&storage.prefix, namespace);
+    let version = match options.resource_version.as_str() {
+        "" => None,
+        text => Some(super::parse_version(text).map_err(|why| {
+            Status::bad_request(format!(
+                "invalid resource version: resourceVersion: Invalid value: {}: {why}",
+                go_quote(text)
+            ))
+        })?),
+    };
+    let (snapshot, after) = if options.continuation.is_empty() {
+        (snapshot(&cache, version, &options.resource_version_match, options.limit).await?, None)
+    } else {
+        if version.is_some_and(|version| version != 0) {
+            return Err(Status::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
+        }
+        resume(&cache, &options.continuation, &prefix).await?
+    };
+    // The cache's own state is served whole: a limit costs more than it saves.
+    let limit =
+        if version == Some(0) && options.resource_version_match != "Exact" { 0 } else { options.limit };
+
+    let mut objects = Vec::new();
+    let mut last: Option<Arc<str>> = None;
+    let mut more = false;
+    for object in snapshot.range(&prefix, after.as_deref()) {
+        if !matches(&options.labels, &options.fields, &object.header) {
+            continue;
+        }
+        if limit > 0 && objects.len() == limit {
+            more = true;
+            break;
+        }
+        last = Some(Arc::clone(&object.key));
+        objects.push(Arc::clone(object));
+    }
+    let mut found =
+        Found { objects, revision: snapshot.revision, continuation: String::new(), remaining: None };
+    if let (true, Some(last)) = (more, last) {
+        let start = last.strip_prefix(prefix.as_str()).unwrap_or_default();
+        found.continuation = token(snapshot.revision.0, &format!("{start}\0"));
+        if options.selects_everything() {
+            let rest = snapshot.count_after(&prefix, &last);
+            found.remaining = u64::try_from(rest).ok();
+        }
+    }
+    Ok(found)
+}
+
+async fn snapshot(
+    cache: &Cache,
+    version: Option<u64>,
+    wanted: &str,
+    limit: usize,
+) -> Result<Snapshot, Status> {
+    match (version, wanted) {
+        (None, _) => cache.fresh().await.map_err(|error| read_failure(&error)),
+        (Some(0), _) => {
+            cache.ready().await;
+            Ok(cache.snapshot())
+        }
+        // A limited list at a version without a word on how to match is a list at exactly that version.
+        (Some(version), "Exact") => at(cache, version).await,
+        (Some(version), "") if limit > 0 => at(cache, version).await,
+        (Some(version), _) => {
+            read::reach(cache, version).await?;
+            Ok(cache.snapshot())
+        }
+    }
+}
+
+async fn at(cache: &Cache, version: u64) -> Result<Snapshot, Status> {
+    match cache.at(Revision(version)).await {
+        Ok(snapshot) => Ok(snapshot),
+        Err(cache::Error::Compacted { .. }) => {
+            Err(Status::expired("The resourceVersion for the provided list is too old."))
+        }
+        Err(error) => Err(read_failure(&error)),
+    }
+}
+
+/// Where a token says to go on.
+async fn resume(cache: &Cache, text: &str, prefix: &str) -> Result<(Snapshot, Option<String>), Status> {
+    let invalid = |why: String| Status::bad_request(format!("invalid continue token: {why}"));
+    let malformed = |why: &dyn std::fmt::Display| invalid(format!("continue key is not valid: {why}"));
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|error| malformed(&error))?;
+    let (value, _) = wire::json::decode(&bytes).map_err(|error| malformed(&error))?;
+    let token: Token = serde_json::from_value(value).map_err(|error| malformed(&error))?;
+    if token.v != "meta.k8s.io/v1" {
+        return Err(invalid(format!("server does not recognize this encoded version {}", token.v)));
+    }
+    if token.rv == 0 {
+        return Err(invalid("incorrect encoded start resourceVersion (version meta.k8s.io/v1)".to_owned()));
+    }
+    if token.start.is_empty() {
+        return Err(invalid("encoded start key empty (version meta.k8s.io/v1)".to_owned()));
+    }
+    if token.start.split('/').any(|part| part == ".." || part == ".") || token.start.contains("//") {
+        return Err(malformed(&token.start));
+    }
+    // The key that was last, so that a range after it goes on behind it.
+    let after = format!("{prefix}{}", token.start.trim_start_matches('/').trim_end_matches('\0'));
+    let Ok(revision) = u64::try_from(token.rv) else {
+        // A negative revision continues at whatever is there now.
+        let snapshot = cache.fresh().await.map_err(|error| read_failure(&error))?;
+        return Ok((snapshot, Some(after)));
+    };
+    match cache.at(Revision(revision)).await {
+        Ok(snapshot) => Ok((snapshot, Some(after))),
+        Err(cache::Error::Compacted { .. }) => Err(expired(&token.start)),
+        Err(error) => Err(read_failure(&error)),
+    }
+}
+
+fn token(revision: u64, start: &str) -> String {
+    let token = Token {
+        v: "meta.k8s.io/v1".to_owned(),
+        rv: i64::try_from(revision).unwrap_or(i64::MAX),
+        start: start.to_owned(),
+    };
+    URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
+}
+
+/// 410 with a token that goes on at the latest state, at the price of consistency.
+fn expired(start: &str) -> Status {
+    let token = Token { v: "meta.k8s.io/v1".to_owned(), rv: -1, start: start.to_owned() };
+    let token = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default());
+    Status {
+        continuation: token,
+        ..Status::expired(
+            "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+        )
+    }
+}
+
+/// Whether selectors let an object through.
+pub(super) fn matches(labels: &labels::Selector, fields: &fields::Selector, header: &Header) -> bool {
+    (labels.is_everything() || labels.matches(&header.labels))
+        && (fields.is_everything() || fields.matches(|field| field_of(header, field)))
+}
+
+fn field_of<'a>(header: &'a Header, field: &str) -> std::borrow::Cow<'a, str> {
+    match field {
+        "metadata.name" => (&*header.name).into(),
+        "metadata.namespace" => header.namespace.as_deref().unwrap_or_default().into(),
+        other => header.fields.get(other).unwrap_or_default().into(),
+    }
+}
+
+/// For callers that need the objects themselves.
+pub(super) fn values(asked: &Asked, found: &Found) -> Result<Vec<Value>, Status> {
+    found.objects.iter().map(|object| read::value(&asked.served, object)).collect()
+}

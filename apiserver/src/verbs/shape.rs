@@ -1,0 +1,162 @@
+//! The last step of an answer: the object as it is, as a row of a table, or its metadata alone.
+
+use api_types::{
+    schema::{TypeRef, schema},
+    status::Status,
+};
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::Asked;
+use crate::{
+    columns::{self, ListMeta, MetaVersion, TableOptions},
+    http::{
+        negotiate::{Media, Transform},
+        respond::{self, Answer},
+    },
+    registry::catalogue::Served,
+};
+
+/// How objects are shown to one caller.
+#[derive(Clone, Debug)]
+pub(super) struct Shape {
+    pub(super) media: Media,
+    table: TableOptions,
+    /// The columns' resource, a subresource behind a slash.
+    resource: String,
+    group: String,
+    kind: api_types::kind::GroupVersionKind,
+}
+
+// === impl Shape ===
+
+impl Shape {
+    /// How a request wants objects shown.
+    ///
+    /// # Errors
+    /// 400 for an odd `includeObject`.
+    pub(super) fn of(asked: &Asked) -> Result<Self, Status> {
+        let version = if asked.media.beta { MetaVersion::V1beta1 } else { MetaVersion::V1 };
+        let table = match asked.media.transform {
+            Some(Transform::Table) => TableOptions::from_query(asked.query.get("includeObject"), version)?,
+            _ => TableOptions { include: columns::Include::Metadata, headers: true, version },
+        };
+        let resource = asked.served.resource.resource();
+        let name = if asked.info.subresource.is_empty() {
+            resource.resource
+        } else {
+            format!("{}/{}", resource.resource, asked.info.subresource)
+        };
+        Ok(Self {
+            media: asked.media,
+            table,
+            resource: name,
+            group: resource.group,
+            kind: asked.served.resource.kind(),
+        })
+    }
+
+    /// Whether objects are shown as they are.
+    pub(super) fn is_plain(&self) -> bool {
+        self.media.transform.is_none()
+    }
+
+    /// Leaves the columns out from now on (later events of a watch).
+    pub(super) fn without_headers(&mut self) {
+        self.table = self.table.without_headers();
+    }
+
+    /// One object, given in JSON and the version it was addressed in.
+    ///
+    /// # Errors
+    /// 406 if a list of metadata was asked for; 500 for damaged objects.
+    pub(super) fn object(&self, json: &[u8], now: Timestamp) -> Result<Vec<u8>, Status> {
+        match self.media.transform {
+            None => Ok(json.to_vec()),
+            Some(Transform::Table) => {
+                let meta = ListMeta::of_object(json).map_err(Status::internal)?;
+                self.rows([json], &meta, now)
+            }
+            Some(Transform::Metadata) => columns::partial(json, self.table.version).map_err(Status::internal),
+            Some(Transform::MetadataList) => Err(columns::not_a_list(&self.kind)),
+        }
+    }
+
+    /// Many objects.
+    ///
+    /// # Errors
+    /// 406 if the metadata of a single object was asked for; 500 for damaged objects.
+    pub(super) fn list<'a>(
+        &self,
+        objects: impl IntoIterator<Item = &'a [u8]>,
+        meta: &ListMeta,
+        now: Timestamp,
+    ) -> Result<Vec<u8>, Status> {
+        match self.media.transform {
+            Some(Transform::MetadataList) => {
+                columns::partial_list(objects, self.table.version, meta).map_err(Status::internal)
+            }
+            Some(Transform::Metadata) => Err(columns::not_an_object(&self.kind)),
+            Some(Transform::Table) | None => self.rows(objects, meta, now),
+        }
+    }
+
+    fn rows<'a>(
+        &self,
+        objects: impl IntoIterator<Item = &'a [u8]>,
+        meta: &ListMeta,
+        now: Timestamp,
+    ) -> Result<Vec<u8>, Status> {
+        columns::table(columns::columns_for(&self.group, &self.resource), objects, self.table, meta, now)
+            .map_err(Status::internal)
+    }
+
+    /// The schema of what [`Shape::object`] gives, for other formats than JSON.
+    pub(super) fn schema(&self, plain: Option<TypeRef>) -> Option<TypeRef> {
+        let kind = match self.media.transform {
+            None => return plain,
+            Some(Transform::Table) => "Table",
+            Some(Transform::Metadata) => "PartialObjectMetadata",
+            Some(Transform::MetadataList) => "PartialObjectMetadataList",
+        };
+        schema().by_openapi_name(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}"))
+    }
+
+    /// An answer of one object, given in JSON.
+    ///
+    /// # Errors
+    /// As [`Shape::object`].
+    pub(super) fn answer(
+        &self,
+        code: u16,
+        json: &Bytes,
+        plain: Option<TypeRef>,
+        now: Timestamp,
+    ) -> Result<Answer, Status> {
+        if self.is_plain() {
+            return Ok(respond::encoded(code, self.media, json, plain));
+        }
+        let shown = Bytes::from(self.object(json, now)?);
+        Ok(respond::encoded(code, self.media, &shown, self.schema(plain)))
+    }
+}
+
+/// The bytes of a cached object in the version it is addressed in.
+///
+/// # Errors
+/// 500 for damaged objects.
+pub(super) fn served_bytes(served: &Served, json: &Bytes) -> Result<Bytes, Status> {
+    if served.conversion.is_none() {
+        return Ok(json.clone());
+    }
+    let value = serde_json::from_slice(json).map_err(Status::internal)?;
+    Ok(encode(&served.serve(value), served.resource.schema()))
+}
+
+/// An object in JSON, in field order where the schema is known.
+pub(super) fn encode(object: &serde_json::Value, schema: Option<TypeRef>) -> Bytes {
+    Bytes::from(match schema {
+        Some(schema) => api_types::wire::json::encode(object, schema),
+        None => api_types::wire::json::encode_untyped(object),
+    })
+}

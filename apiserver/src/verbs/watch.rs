@@ -1,0 +1,274 @@
+//! `watch`: events as they happen, from the watch cache's shared bytes.
+//!
+//! A watch costs its watcher's queue and nothing more: objects are not decoded (unless the caller wants tables or
+//! metadata), and frames are put together from bytes that all watchers share.
+
+use std::{sync::Arc, time::Duration};
+
+use api_types::{schema::schema, status::Status, wire};
+use axum::body::Body;
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::StreamExt;
+use http::{HeaderValue, header};
+use serde_json::{Value, json};
+use store::{
+    Revision,
+    cache::{self, Filter, Object, WatchEvent, WatchFrom, Watcher},
+};
+
+use super::{
+    Asked, list,
+    options::List,
+    read,
+    shape::{self, Shape},
+};
+use crate::{
+    http::{
+        negotiate::Format,
+        respond::{self, Answer},
+    },
+    registry::{catalogue::Served, keys, read_failure},
+    server::Server,
+};
+
+/// The shortest time after which the server ends a watch by itself; the longest is twice that.
+const LIFETIME: Duration = Duration::from_secs(30 * 60);
+/// How many bytes of events go out at once when many are waiting.
+const CHUNK: usize = 64 * 1024;
+
+/// How events are written for one watcher.
+struct Frames {
+    server: Arc<Server>,
+    served: Arc<Served>,
+    shape: Shape,
+    /// Whether the watcher is told when it has had what was there.
+    initial_events_end: bool,
+    /// The revision it asked to go on from.
+    asked: Option<u64>,
+}
+
+pub(super) async fn watch(server: &Arc<Server>, asked: Asked) -> Result<Answer, Status> {
+    let mut options = List::read(&asked.query, asked.served.resource.as_ref(), true)?;
+    if !asked.served.resource.verbs().contains(&"watch") {
+        return Err(super::method_not_allowed());
+    }
+    let version = match options.resource_version.as_str() {
+        "" => None,
+        text => Some(super::parse_version(text).map_err(|why| {
+            Status::failure(
+                500,
+                "",
+                format!("resourceVersion: Invalid value: {}: {why}", api_types::field::go_quote(text)),
+            )
+        })?),
+    };
+    let storage = &asked.served.storage;
+    let cache = storage.cache();
+    let initial = options.send_initial_events.unwrap_or(version.is_none_or(|version| version == 0));
+    let from = match version {
+        Some(version) if version > 0 && initial => {
+            read::reach(&cache, version).await?;
+            WatchFrom::InitialState
+        }
+        Some(version) if version > 0 => WatchFrom::After(Revision(version)),
+        None if initial => {
+            // What the watch begins with must be as fresh as a list would be.
+            cache.fresh().await.map_err(|error| read_failure(&error))?;
+            WatchFrom::InitialState
+        }
+        _ if initial => {
+            cache.ready().await;
+            WatchFrom::InitialState
+        }
+        _ => {
+            cache.ready().await;
+            WatchFrom::Now
+        }
+    };
+    let namespace = if asked.served.names().namespaced { asked.info.namespace.as_str() } else { "" };
+    let prefix = keys::namespace(&storage.prefix, namespace);
+    let node =
+        options.fields.exact("spec.nodeName").filter(|_| cache.snapshot().index() == Some("spec.nodeName"));
+    let mut filter = if asked.info.named_by_path {
+        Filter::key(&keys::object(&storage.prefix, namespace, &asked.info.name))
+    } else if let Some(node) = node {
+        Filter::indexed(&prefix, node)
+    } else {
+        Filter::prefix(&prefix)
+    };
+    filter.bookmarks = options.bookmarks;
+    if !options.selects_everything() {
+        let labels = std::mem::take(&mut options.labels);
+        let fields = std::mem::take(&mut options.fields);
+        filter = filter.selecting(move |header| list::matches(&labels, &fields, header));
+    }
+    let lifetime = options
+        .timeout_seconds
+        .filter(|&seconds| seconds > 0)
+        .map_or_else(|| server.runtime.random.jitter(LIFETIME, 1.0), Duration::from_secs);
+    let frames = Frames {
+        server: Arc::clone(server),
+        served: Arc::clone(&asked.served),
+        shape: Shape::of(&asked)?,
+        initial_events_end: options.send_initial_events == Some(true) && options.bookmarks,
+        asked: version,
+    };
+    let watcher = cache.watch(from, filter);
+    let content_type = match asked.media.format {
+        Format::Json => "application/json",
+        Format::Yaml => return Err(crate::http::negotiate::not_acceptable()),
+        Format::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+    };
+    let mut answer = respond::bytes(200, "application/json", Bytes::new());
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    *answer.body_mut() = match watcher {
+        Ok(watcher) => stream(watcher, frames, lifetime),
+        Err(error) => Body::from(frames.error(&too_old(&error, version))),
+    };
+    Ok(answer)
+}
+
+fn too_old(error: &cache::Error, asked: Option<u64>) -> Status {
+    match error {
+        cache::Error::Compacted { oldest, .. } => Status::expired(format!(
+            "too old resource version: {} ({})",
+            asked.unwrap_or_default(),
+            oldest.0.saturating_sub(1)
+        )),
+        other => read_failure(other),
+    }
+}
+
+fn stream(watcher: Watcher, frames: Frames, lifetime: Duration) -> Body {
+    let end = tokio::time::Instant::now() + lifetime;
+    let stopping = frames.server.runtime.tasks.stopping();
+    let state = Some((watcher, frames, stopping));
+    let chunks = futures::stream::unfold(state, move |state| async move {
+        let (mut watcher, mut frames, stopping) = state?;
+        let first = tokio::select! {
+            biased;
+            event = watcher.next() => event?,
+            () = tokio::time::sleep_until(end) => return None,
+            () = stopping.cancelled() => return None,
+        };
+        let mut chunk = BytesMut::new();
+        let mut next = Some(first);
+        // Whatever waits already goes along, so that a burst costs few writes.
+        while let Some(event) = next {
+            match event {
+                Ok(event) => frames.put(&mut chunk, event),
+                Err(error) => {
+                    chunk.put_slice(&frames.error(&too_old(&error, frames.asked)));
+                    return Some((Ok::<_, std::convert::Infallible>(chunk.freeze()), None));
+                }
+            }
+            next = if chunk.len() < CHUNK { watcher.try_next().map(Ok) } else { None };
+        }
+        Some((Ok(chunk.freeze()), Some((watcher, frames, stopping))))
+    });
+    Body::from_stream(chunks.boxed())
+}
+
+// === impl Frames ===
+
+impl Frames {
+    fn put(&mut self, chunk: &mut BytesMut, event: WatchEvent) {
+        match event {
+            WatchEvent::Added(object) => self.put_object(chunk, "ADDED", &object, None),
+            WatchEvent::Modified(object) => self.put_object(chunk, "MODIFIED", &object, None),
+            WatchEvent::Deleted { object, revision } => {
+                self.put_object(chunk, "DELETED", &object, Some(revision));
+            }
+            WatchEvent::Bookmark(revision) => self.put_bookmark(chunk, revision, false),
+            WatchEvent::InitialEventsEnd(_) if !self.initial_events_end => {}
+            WatchEvent::InitialEventsEnd(revision) => self.put_bookmark(chunk, revision, true),
+        }
+    }
+
+    fn put_object(&mut self, chunk: &mut BytesMut, kind: &str, object: &Object, deleted: Option<Revision>) {
+        let bytes = match deleted {
+            None => object.bytes.clone(),
+            Some(revision) => at_revision(object, revision),
+        };
+        let shown = shape::served_bytes(&self.served, &bytes).and_then(|json| self.shaped(&json));
+        match shown {
+            Ok(json) => self.put_json(chunk, kind, &json),
+            Err(status) => chunk.put_slice(&self.error(&status)),
+        }
+    }
+
+    /// The object in the form the watcher wants; tables carry their columns in the first event only.
+    fn shaped(&mut self, json: &Bytes) -> Result<Bytes, Status> {
+        if self.shape.is_plain() {
+            return Ok(json.clone());
+        }
+        let shown = self.shape.object(json, self.server.runtime.clock.now())?;
+        self.shape.without_headers();
+        Ok(Bytes::from(shown))
+    }
+
+    fn put_bookmark(&mut self, chunk: &mut BytesMut, revision: Revision, initial_events_end: bool) {
+        let kind = self.served.resource.kind();
+        let mut meta = json!({"resourceVersion": revision.to_string()});
+        if initial_events_end {
+            meta["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let object = json!({"kind": kind.kind, "apiVersion": kind.api_version(), "metadata": meta});
+        // Upstream's bookmarks are empty typed objects, with the fields that are never left out.
+        let object = match self.served.resource.schema() {
+            Some(schema) => {
+                wire::typed::coerce(object, schema).map(|decoded| decoded.value).unwrap_or_default()
+            }
+            None => object,
+        };
+        let json = shape::encode(&object, self.served.resource.schema());
+        match self.shaped(&json) {
+            Ok(json) => self.put_json(chunk, "BOOKMARK", &json),
+            Err(status) => chunk.put_slice(&self.error(&status)),
+        }
+    }
+
+    /// One event of an object that is JSON already.
+    fn put_json(&self, chunk: &mut BytesMut, kind: &str, json: &[u8]) {
+        if self.shape.media.format == Format::Protobuf
+            && let Some(schema) = self.shape.schema(self.served.resource.schema())
+            && let Ok(value) = serde_json::from_slice::<Value>(json)
+            && let Some(frame) = wire::protobuf::frame(&wire::protobuf::watch_event(
+                kind,
+                &wire::protobuf::encode(&value, schema),
+            ))
+        {
+            chunk.put_slice(&frame);
+            return;
+        }
+        chunk.reserve(json.len() + 40);
+        chunk.put_slice(br#"{"type":""#);
+        chunk.put_slice(kind.as_bytes());
+        chunk.put_slice(br#"","object":"#);
+        chunk.put_slice(json);
+        chunk.put_slice(b"}\n");
+    }
+
+    /// The event that ends a watch with a failure.
+    fn error(&self, status: &Status) -> Bytes {
+        let mut chunk = BytesMut::new();
+        let json = shape::encode(&status.to_value(), schema().type_of("", "v1", "Status"));
+        self.put_json(&mut chunk, "ERROR", &json);
+        chunk.freeze()
+    }
+}
+
+/// The last state of a deleted object with the revision of its deletion in place of its own.
+fn at_revision(object: &Object, revision: Revision) -> Bytes {
+    let own = format!(r#""resourceVersion":"{}""#, object.revision);
+    let Some(at) = find(&object.bytes, own.as_bytes()) else { return object.bytes.clone() };
+    let mut bytes = BytesMut::with_capacity(object.bytes.len() + 8);
+    bytes.put_slice(object.bytes.get(..at).unwrap_or_default());
+    bytes.put_slice(format!(r#""resourceVersion":"{revision}""#).as_bytes());
+    bytes.put_slice(object.bytes.get(at + own.len()..).unwrap_or_default());
+    bytes.freeze()
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}

@@ -1,0 +1,17 @@
+//! Logs: one line an event on standard error, filtered by `RUST_LOG`, as JSON if `BINNACLE_LOG_FORMAT=json`.
+
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// Starts logging for the process; a second call changes nothing.
+pub fn start() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let registry = tracing_subscriber::registry().with(filter);
+    let json = std::env::var("BINNACLE_LOG_FORMAT").is_ok_and(|format| format == "json");
+    let started = if json {
+        registry.with(fmt::layer().json().with_writer(std::io::stderr)).try_init()
+    } else {
+        registry.with(fmt::layer().with_target(false).with_writer(std::io::stderr)).try_init()
+    };
+    // Somebody started it before us: theirs stays.
+    drop(started);
+}
