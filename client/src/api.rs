@@ -7,6 +7,8 @@
 
 pub mod watch;
 
+pub mod discovery;
+
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use api_types::status::Status;

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::{Api, Error, JSON, PARTIAL_OBJECT, Selection, collection_path};
 use crate::{
-    Resource,
+    Meta, Resource,
     transport::{Body, BoxError, TransportError},
 };
 
@@ -50,6 +50,15 @@ pub enum Event<T> {
     },
     /// The watch cannot go on.
     Error(Status),
+    /// An object that the caller's type cannot read, by its metadata.
+    Unreadable {
+        /// The object's metadata.
+        metadata: Meta,
+        /// Whether it is gone.
+        deleted: bool,
+        /// What is wrong with it.
+        why: String,
+    },
 }
 
 /// A watch under way. Dropping it ends it.
@@ -142,9 +151,15 @@ fn read<T: DeserializeOwned>(frame: &[u8]) -> Result<Event<T>, serde_json::Error
     let envelope: Envelope<'_> = serde_json::from_slice(frame)?;
     let object = envelope.object.get();
     Ok(match &*envelope.kind {
-        "ADDED" => Event::Added(serde_json::from_str(object)?),
-        "MODIFIED" => Event::Modified(serde_json::from_str(object)?),
-        "DELETED" => Event::Deleted(serde_json::from_str(object)?),
+        "ADDED" => {
+            serde_json::from_str(object).map_or_else(|why| unreadable(object, false, &why), Event::Added)
+        }
+        "MODIFIED" => {
+            serde_json::from_str(object).map_or_else(|why| unreadable(object, false, &why), Event::Modified)
+        }
+        "DELETED" => {
+            serde_json::from_str(object).map_or_else(|why| unreadable(object, true, &why), Event::Deleted)
+        }
         "BOOKMARK" => {
             let BookmarkObject { metadata } = serde_json::from_str(object)?;
             Event::Bookmark {
@@ -158,6 +173,12 @@ fn read<T: DeserializeOwned>(frame: &[u8]) -> Result<Event<T>, serde_json::Error
         "ERROR" => Event::Error(serde_json::from_str(object)?),
         other => return Err(serde::de::Error::custom(format!("unknown event type {other:?}"))),
     })
+}
+
+/// An object that does not fit must not stop the watch: that would stop every object after it.
+fn unreadable<T>(object: &str, deleted: bool, why: &serde_json::Error) -> Event<T> {
+    let metadata = serde_json::from_str::<crate::reflector::Metadata>(object).unwrap_or_default().metadata;
+    Event::Unreadable { metadata, deleted, why: why.to_string() }
 }
 
 // === impl Frames ===
@@ -283,6 +304,11 @@ mod tests {
         assert!(matches!(
             event(r#"{"type":"ERROR","object":{"kind":"Status","status":"Failure","reason":"Expired","code":410}}"#).unwrap(),
             Event::Error(status) if status.is("Expired")
+        ));
+        assert!(matches!(
+            read::<Vec<u8>>(br#"{"type":"DELETED","object":{"metadata":{"name":"odd","resourceVersion":"9"}}}"#).unwrap(),
+            Event::Unreadable { metadata, deleted: true, .. }
+                if &*metadata.name == "odd" && metadata.revision == crate::Revision(9)
         ));
         assert!(event(r#"{"type":"WHAT","object":{}}"#).is_err());
         assert!(event("{").is_err());

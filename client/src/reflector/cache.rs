@@ -13,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use runtime::Signal;
 
 use super::{Change, Index, Kind, caches::ReadLog};
-use crate::{Key, Revision};
+use crate::{Key, Meta, Revision};
 
 /// How far a cache has seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -161,6 +161,19 @@ impl<K: Kind> Feed<K> {
         self.shared.advance(revision);
         if known.is_some() {
             let change = Change::Deleted { last: Arc::new(object), revision };
+            subscribers.iter().for_each(|subscriber| subscriber(&change));
+        }
+    }
+
+    /// An object changed into something that cannot be read, or one that could not be read went: what the cache has of it,
+    /// if anything, stays as it was or goes.
+    pub fn skip(&mut self, metadata: &Meta, deleted: bool) {
+        let key = metadata.key();
+        let subscribers = self.shared.subscribers.lock();
+        let known = if deleted { self.shared.state.write().remove(&key) } else { None };
+        self.shared.advance(metadata.revision);
+        if let Some(last) = known {
+            let change = Change::Deleted { last, revision: metadata.revision };
             subscribers.iter().for_each(|subscriber| subscriber(&change));
         }
     }

@@ -15,9 +15,11 @@ use api_types::status::Status;
 use runtime::Random;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Feed, Kind};
+use serde_json::value::RawValue;
+
+use super::{Feed, Kind, Metadata};
 use crate::{
-    Api, Error, Resource, Revision,
+    Api, Error, Meta, Resource, Revision,
     api::{
         Page, Selection,
         watch::{Event, From, Watch},
@@ -123,7 +125,7 @@ impl Reflector {
         let mut objects: Vec<K> = Vec::new();
         let mut page = Page { limit: PAGE, ..Page::default() };
         loop {
-            let list = match self.api.list::<K>(&self.resource, &self.selection, &page).await {
+            let list = match self.api.list::<Box<RawValue>>(&self.resource, &self.selection, &page).await {
                 Ok(list) => list,
                 // The pages took longer than the history lasts: read it in one piece.
                 Err(error) if error.is_expired() && !page.token.is_empty() => {
@@ -134,7 +136,15 @@ impl Reflector {
                 Err(error) if error.is_expired() => return End::Expired,
                 Err(error) => return End::Failed(error),
             };
-            objects.extend(list.items);
+            objects.extend(list.items.iter().filter_map(|item| {
+                let why = match serde_json::from_str(item.get()) {
+                    Ok(object) => return Some(object),
+                    Err(why) => why,
+                };
+                let Metadata { metadata } = serde_json::from_str(item.get()).unwrap_or_default();
+                self.unreadable(&metadata, &why.to_string());
+                None
+            }));
             if list.metadata.token.is_empty() {
                 feed.replace(objects, Revision::parse(&list.metadata.resource_version));
                 self.position = Some(list.metadata.resource_version);
@@ -204,6 +214,7 @@ impl Reflector {
                         return Ok(());
                     }
                 }
+                Some(Event::Unreadable { metadata, why, .. }) => self.unreadable(&metadata, &why),
                 Some(Event::Error(status)) => return Err(failed(status)),
                 None => {
                     let status = Status::unavailable("the watch ended before its initial events did");
@@ -211,6 +222,11 @@ impl Reflector {
                 }
             }
         }
+    }
+
+    /// An object that the projection cannot read is left out, loudly: everything else goes on.
+    fn unreadable(&self, metadata: &Meta, why: &str) {
+        tracing::error!(resource = %self.resource, key = %metadata.key(), why, "an object cannot be read and is ignored");
     }
 
     /// Applies changes until the watch ends.
@@ -240,6 +256,13 @@ impl Reflector {
                 Event::Bookmark { resource_version, .. } => {
                     feed.advance(Revision::parse(&resource_version));
                     self.position = Some(resource_version);
+                }
+                Event::Unreadable { metadata, deleted, why } => {
+                    self.unreadable(&metadata, &why);
+                    if !metadata.revision.is_none() {
+                        self.position = Some(metadata.revision.to_string());
+                        feed.skip(&metadata, deleted);
+                    }
                 }
                 Event::Error(status) => return failed(status),
             }

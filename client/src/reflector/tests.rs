@@ -17,6 +17,8 @@ use crate::{
 #[derive(Debug, Deserialize)]
 struct Pod {
     metadata: Meta,
+    #[serde(default, rename = "spec")]
+    _spec: std::collections::BTreeMap<String, Value>,
 }
 
 impl Kind for Pod {
@@ -277,6 +279,30 @@ async fn a_watch_is_renewed_when_its_time_is_up() {
     let requests = world.requests();
     assert_eq!(requests.len(), 2, "{requests:?}");
     assert_eq!(world.server.watches(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_cannot_be_read_does_not_hide_the_others() {
+    let odd = |name: &str| json!({"metadata": {"namespace": "ns", "name": name}, "spec": "not a map"});
+    for streams in [true, false] {
+        let world = World::new();
+        if !streams {
+            world.server.refuse_streams();
+        }
+        world.put("a");
+        world.server.put(&PODS, odd("b"));
+        world.put("c");
+        let cache = world.start().await;
+        assert_eq!(names(&cache), ["a", "c"]);
+        world.server.put(&PODS, odd("a"));
+        let revision = world.put("d");
+        settle().await;
+        assert_eq!(names(&cache), ["a", "c", "d"], "a as it was before it became unreadable");
+        assert_eq!(cache.revision(), revision);
+        world.delete("a");
+        settle().await;
+        assert_eq!(names(&cache), ["c", "d"]);
+    }
 }
 
 #[tokio::test(start_paused = true)]
