@@ -3,9 +3,11 @@
 //! Best effort by design: a decision never waits for an Event. When the recorder's queue is full the newest Event is
 //! dropped, and a component that tells too much of one object is cut short.
 //!
-//! Invariant: what to send is decided in [`correlator`], without I/O; the loop here only sends it.
+//! Invariant: what to send is decided in [`correlator`] and [`series`], without I/O; the loop here only sends it.
 
 pub mod correlator;
+
+pub mod series;
 
 #[cfg(test)]
 mod tests;
@@ -14,11 +16,11 @@ use std::{borrow::Cow, time::Duration};
 
 use runtime::Runtime;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use serde_json::Value;
+use tokio::{sync::mpsc, time::Instant};
 
-use self::correlator::{Correlator, Told};
-use crate::{Api, Kind, Meta, Resource, api::Patch, reflector::list_watch::chain, resource};
+use self::{correlator::Correlator, series::Series};
+use crate::{Api, Key, Kind, Meta, Resource, api::Patch, reflector::list_watch::chain, resource};
 
 /// When full: the newest Event is dropped.
 const QUEUE: usize = 1000;
@@ -66,6 +68,8 @@ pub struct Note {
     pub reason: Cow<'static, str>,
     /// For people.
     pub message: Cow<'static, str>,
+    /// What was done, such as `Binding`; only Events in series tell it.
+    pub action: &'static str,
 }
 
 /// Whether an Event is a warning.
@@ -75,6 +79,27 @@ pub enum Severity {
     Normal,
     /// Somebody should look.
     Warning,
+}
+
+/// What to do about something told.
+#[derive(Debug, PartialEq)]
+pub enum Told {
+    /// Drop it.
+    Nothing,
+    /// Make an Event.
+    Create {
+        /// The object.
+        event: Value,
+    },
+    /// Count on an Event.
+    Count {
+        /// Which one.
+        key: Key,
+        /// The change, for a strategic merge.
+        patch: Value,
+        /// The object to make if the Event is gone.
+        event: Value,
+    },
 }
 
 /// An Event on its way.
@@ -111,12 +136,19 @@ impl ObjectRef {
 impl Note {
     /// All is well.
     pub fn normal(reason: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { severity: Severity::Normal, reason: reason.into(), message: message.into() }
+        Self { severity: Severity::Normal, reason: reason.into(), message: message.into(), action: "" }
     }
 
     /// Somebody should look.
     pub fn warning(reason: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { severity: Severity::Warning, reason: reason.into(), message: message.into() }
+        Self { severity: Severity::Warning, reason: reason.into(), message: message.into(), action: "" }
+    }
+
+    /// Saying what was done, such as `Binding`.
+    #[must_use]
+    pub fn action(mut self, action: &'static str) -> Self {
+        self.action = action;
+        self
     }
 }
 
@@ -135,10 +167,21 @@ impl Severity {
 // === impl Recorder ===
 
 impl Recorder {
-    /// Starts a recorder for a component, such as `replicaset-controller`; it lives in the runtime's tasks.
+    /// Starts a recorder of core/v1 Events, which count repetitions, for a component such as `replicaset-controller`; it lives
+    /// in the runtime's tasks.
     pub fn start(runtime: &Runtime, api: Api, component: &str) -> Self {
+        Self::start_in(runtime, api, Style::Counted(Correlator::new(component)))
+    }
+
+    /// Starts a recorder of events.k8s.io/v1 Events, which collect repetitions in a series, as the scheduler's are: for a
+    /// controller such as `default-scheduler` and the instance of it that this process is.
+    pub fn start_series(runtime: &Runtime, api: Api, controller: &str, instance: &str) -> Self {
+        Self::start_in(runtime, api, Style::Series(Series::new(controller, instance)))
+    }
+
+    fn start_in(runtime: &Runtime, api: Api, style: Style) -> Self {
         let (queue, tellings) = mpsc::channel(QUEUE);
-        let teller = Teller { runtime: runtime.clone(), api, correlator: Correlator::new(component) };
+        let teller = Teller { runtime: runtime.clone(), api, style };
         runtime.tasks.spawn("events", teller.run(tellings));
         Self { queue }
     }
@@ -156,27 +199,64 @@ impl Recorder {
 struct Teller {
     runtime: Runtime,
     api: Api,
-    correlator: Correlator,
+    style: Style,
+}
+
+enum Style {
+    Counted(Correlator),
+    Series(Series),
 }
 
 impl Teller {
     async fn run(mut self, mut tellings: mpsc::Receiver<Telling>) {
-        while let Some(Telling { about, note }) = tellings.recv().await {
-            let now = self.runtime.clock.now();
-            match self.correlator.tell(&about, &note, now) {
-                Told::Nothing => {
-                    tracing::debug!(reason = %note.reason, "event dropped: too many of one object")
-                }
-                Told::Create { event } => self.create(event).await,
-                Told::Count { key, patch, event } => {
-                    let answer: Result<Value, _> =
-                        self.api.patch(&resource::EVENTS, &key, "", &Patch::strategic(patch)).await;
-                    match answer {
-                        Ok(_) => {}
-                        // The Event has outlived its time to live: tell it anew.
-                        Err(error) if error.is_not_found() => self.create(event).await,
-                        Err(error) => tracing::warn!(error = %chain(&error), "cannot count an event"),
-                    }
+        let mut tick = tokio::time::interval_at(Instant::now() + series::FINISH, series::FINISH);
+        loop {
+            let told = tokio::select! {
+                biased;
+                telling = tellings.recv() => match telling {
+                    Some(Telling { about, note }) => vec![self.decide(&about, &note)],
+                    None => return,
+                },
+                _ = tick.tick() => match &mut self.style {
+                    Style::Counted(_) => Vec::new(),
+                    Style::Series(series) => series.sweep(self.runtime.clock.now()),
+                },
+            };
+            for told in told {
+                self.send(told).await;
+            }
+        }
+    }
+
+    fn decide(&mut self, about: &ObjectRef, note: &Note) -> Told {
+        let now = self.runtime.clock.now();
+        match &mut self.style {
+            Style::Counted(correlator) => correlator.tell(about, note, now),
+            Style::Series(series) => series.tell(about, note, now),
+        }
+    }
+
+    fn resource(&self) -> &'static Resource {
+        static CORE: Resource = resource::EVENTS;
+        static NEW: Resource = resource::NEW_EVENTS;
+        match self.style {
+            Style::Counted(_) => &CORE,
+            Style::Series(_) => &NEW,
+        }
+    }
+
+    async fn send(&self, told: Told) {
+        match told {
+            Told::Nothing => {}
+            Told::Create { event } => self.create(event).await,
+            Told::Count { key, patch, event } => {
+                let answer: Result<Value, _> =
+                    self.api.patch(self.resource(), &key, "", &Patch::strategic(patch)).await;
+                match answer {
+                    Ok(_) => {}
+                    // The Event has outlived its time to live: tell it anew.
+                    Err(error) if error.is_not_found() => self.create(event).await,
+                    Err(error) => tracing::warn!(error = %chain(&error), "cannot count an event"),
                 }
             }
         }
@@ -186,8 +266,7 @@ impl Teller {
         use api_types::object::ObjectExt;
 
         for attempt in 1..=ATTEMPTS {
-            let answer: Result<Value, _> =
-                self.api.create(&resource::EVENTS, event.namespace(), &event).await;
+            let answer: Result<Value, _> = self.api.create(self.resource(), event.namespace(), &event).await;
             match answer {
                 Ok(_) => return,
                 // The server has said no; it will not say otherwise tomorrow.
@@ -201,35 +280,28 @@ impl Teller {
                     tracing::warn!(error = %chain(&error), "event lost");
                 }
                 Err(_) => {
-                    let factor = self.runtime.random.fraction();
-                    tokio::time::sleep(if attempt == 1 {
-                        ATTEMPT_DELAY.mul_f64(factor)
-                    } else {
-                        ATTEMPT_DELAY
-                    })
-                    .await;
+                    let factor = if attempt == 1 { self.runtime.random.fraction() } else { 1.0 };
+                    tokio::time::sleep(ATTEMPT_DELAY.mul_f64(factor)).await;
                 }
             }
         }
     }
 }
 
-/// The Event object of a note, at its first telling.
-pub(crate) fn event_object(about: &ObjectRef, note: &Note, component: &str, name: &str, time: &str) -> Value {
-    let namespace = if about.namespace.is_empty() { "default" } else { &about.namespace };
-    json!({
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {"name": name, "namespace": namespace},
-        "involvedObject": about,
-        "type": note.severity.name(),
-        "reason": note.reason,
-        "message": note.message,
-        "source": {"component": component},
-        "reportingComponent": component,
-        "reportingInstance": "",
-        "firstTimestamp": time,
-        "lastTimestamp": time,
-        "count": 1,
-    })
+/// Events of cluster-scoped objects live in the default namespace.
+fn namespace_of(about: &ObjectRef) -> &str {
+    if about.namespace.is_empty() { "default" } else { &about.namespace }
+}
+
+/// Names carry the time in nanoseconds; no two may be equal, even while time stands still.
+#[derive(Debug, Default)]
+struct Names {
+    last_nanosecond: i128,
+}
+
+impl Names {
+    fn next(&mut self, about: &ObjectRef, now: jiff::Timestamp) -> String {
+        self.last_nanosecond = now.as_nanosecond().max(self.last_nanosecond + 1);
+        format!("{}.{:x}", about.name, self.last_nanosecond)
+    }
 }

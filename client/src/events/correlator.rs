@@ -15,7 +15,7 @@ use std::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Note, ObjectRef, event_object};
+use super::{Names, Note, ObjectRef, Told, namespace_of};
 use crate::{Key, meta::time};
 
 /// So many objects, reasons and messages are remembered, each.
@@ -38,29 +38,7 @@ pub struct Correlator {
     similar: Memory<Similar>,
     told: Memory<Telling>,
     budgets: Memory<Budget>,
-    /// Names carry the time in nanoseconds; no two may be equal, even while time stands still.
-    last_nanosecond: i128,
-}
-
-/// What to do about something told.
-#[derive(Debug, PartialEq)]
-pub enum Told {
-    /// Drop it.
-    Nothing,
-    /// Make an Event.
-    Create {
-        /// The object.
-        event: Value,
-    },
-    /// Count on an Event.
-    Count {
-        /// Which one.
-        key: Key,
-        /// The change, for a strategic merge.
-        patch: Value,
-        /// The object to make if the Event is gone.
-        event: Value,
-    },
+    names: Names,
 }
 
 #[derive(Debug, Default)]
@@ -92,7 +70,7 @@ impl Correlator {
             similar: Memory::default(),
             told: Memory::default(),
             budgets: Memory::default(),
-            last_nanosecond: 0,
+            names: Names::default(),
         }
     }
 
@@ -126,16 +104,15 @@ impl Correlator {
 
     fn count(&mut self, memory: &str, about: &ObjectRef, note: &Note, now: Timestamp) -> Told {
         let at = time(now);
-        let nanosecond = now.as_nanosecond().max(self.last_nanosecond + 1);
         let mut is_new = false;
+        let names = &mut self.names;
         let telling = self.told.get(memory, || {
             is_new = true;
-            Telling { name: format!("{}.{nanosecond:x}", about.name), first: at.clone(), count: 0 }
+            Telling { name: names.next(about, now), first: at.clone(), count: 0 }
         });
         telling.count += 1;
         let mut event = event_object(about, note, &self.component, &telling.name, &at);
         if is_new {
-            self.last_nanosecond = nanosecond;
             return Told::Create { event };
         }
         let patch = json!({"count": telling.count, "lastTimestamp": at, "message": note.message});
@@ -143,9 +120,27 @@ impl Correlator {
             fields.insert("count".to_owned(), telling.count.into());
             fields.insert("firstTimestamp".to_owned(), telling.first.clone().into());
         }
-        let namespace = if about.namespace.is_empty() { "default" } else { &about.namespace };
-        Told::Count { key: Key::new(namespace, &telling.name), patch, event }
+        Told::Count { key: Key::new(namespace_of(about), &telling.name), patch, event }
     }
+}
+
+/// The Event at its first telling.
+fn event_object(about: &ObjectRef, note: &Note, component: &str, name: &str, time: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": name, "namespace": namespace_of(about)},
+        "involvedObject": about,
+        "type": note.severity.name(),
+        "reason": note.reason,
+        "message": note.message,
+        "source": {"component": component},
+        "reportingComponent": component,
+        "reportingInstance": "",
+        "firstTimestamp": time,
+        "lastTimestamp": time,
+        "count": 1,
+    })
 }
 
 fn since(then: Timestamp, now: Timestamp) -> Duration {
@@ -173,7 +168,7 @@ impl Budget {
 
 /// A bounded map. When full: the entry longest untouched goes.
 #[derive(Debug)]
-struct Memory<V> {
+pub(super) struct Memory<V> {
     entries: BTreeMap<Arc<str>, (u64, V)>,
     touched: BTreeMap<u64, Arc<str>>,
     now: u64,
@@ -187,7 +182,7 @@ impl<V> Default for Memory<V> {
 
 impl<V> Memory<V> {
     /// The entry, made if it is not there.
-    fn get(&mut self, key: &str, make: impl FnOnce() -> V) -> &mut V {
+    pub(super) fn get(&mut self, key: &str, make: impl FnOnce() -> V) -> &mut V {
         if !self.entries.contains_key(key)
             && self.entries.len() >= MEMORY
             && let Some((_, oldest)) = self.touched.pop_first()
@@ -201,6 +196,23 @@ impl<V> Memory<V> {
         self.touched.remove(touched);
         *touched = self.now;
         value
+    }
+
+    /// All values, by key, which may be changed without touching them.
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.entries.values_mut().map(|(_, value)| value)
+    }
+
+    /// Forgets what `keep` does not hold for.
+    pub(super) fn retain(&mut self, keep: impl Fn(&V) -> bool) {
+        let touched = &mut self.touched;
+        self.entries.retain(|_, (at, value)| {
+            let kept = keep(value);
+            if !kept {
+                touched.remove(at);
+            }
+            kept
+        });
     }
 }
 
