@@ -11,8 +11,7 @@ mod parse;
 mod tables;
 
 use serde_json::Value;
-use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::{borrow::Cow, collections::BTreeMap, sync::LazyLock};
 
 /// Every type of Kubernetes 1.36 that this server or its clients speak.
 pub fn schema() -> &'static Schema {
@@ -66,8 +65,8 @@ pub struct Type {
 pub struct Field {
     /// The JSON name.
     pub json: &'static str,
-    /// The Go name.
-    pub go_name: String,
+    /// The Go name, if it is not the JSON name with a capital.
+    own_go_name: Option<&'static str>,
     /// The struct that declares it, without package; differs from the type's own name for inlined structs.
     pub owner_go_name: &'static str,
     /// Its protobuf number within the struct that declares it; 0 when it is not on the protobuf wire.
@@ -317,6 +316,16 @@ fn hash(name: &str) -> usize {
 // === impl Field ===
 
 impl Field {
+    /// The Go name.
+    pub fn go_name(&self) -> Cow<'static, str> {
+        if let Some(own) = self.own_go_name {
+            return Cow::Borrowed(own);
+        }
+        let mut letters = self.json.chars();
+        let first = letters.next().map(|first| first.to_ascii_uppercase());
+        Cow::Owned(first.into_iter().chain(letters).collect())
+    }
+
     /// Go writes it even when it was never set: `omitempty` does not leave out structs.
     pub fn is_always_written(&self) -> bool {
         match self.omit {

@@ -46,10 +46,11 @@ struct Reader {
     aliases: Names<Alias>,
 }
 
-/// Field and part lines of a type before inlined structs are put in their place.
-enum Member {
-    Field(Box<Field>),
-    Inline { of: TypeRef, number: u32 },
+/// A struct that is to be put in the place before this field of the type that inlines it.
+struct Inline {
+    before: usize,
+    of: TypeRef,
+    number: u32,
 }
 
 pub(super) fn parse(files: &[&'static str]) -> Schema {
@@ -60,23 +61,20 @@ pub(super) fn parse(files: &[&'static str]) -> Schema {
     }
 
     let mut types = Vec::with_capacity(entries.len());
-    let mut members = Vec::with_capacity(entries.len());
+    let mut inlines = Vec::with_capacity(entries.len());
     for entry in &entries {
         let (of, its) = reader.read_type(entry);
         types.push(of);
-        members.push(its);
+        inlines.push(its);
     }
     let atomic: Vec<bool> = types.iter().map(|of| of.atomic).collect();
-    for its in &mut members {
-        for member in its {
-            if let Member::Field(field) = member {
-                settle_atomic(field, &atomic);
-            }
-        }
+    for of in &mut types {
+        of.fields.iter_mut().for_each(|field| settle_atomic(field, &atomic));
     }
-    for (at, of) in types.iter_mut().enumerate() {
-        flatten(&members, at, &mut of.fields);
-        of.parts = parts(&members[at], &of.fields);
+    let inlined: BTreeMap<TypeRef, Vec<Field>> =
+        inlines.iter().flatten().map(|inline| (inline.of, flattened(inline.of, &types, &inlines))).collect();
+    for (of, its) in types.iter_mut().zip(inlines) {
+        put_inlined(of, its, &inlined);
         of.by_name = sorted_positions(&of.fields);
         of.by_hash = guesses(of);
         let fields_by_name = of.by_name.iter().map(|at| &of.fields[usize::from(*at)]);
@@ -145,7 +143,7 @@ fn number(word: &str, line: &str) -> u32 {
 // === impl Reader ===
 
 impl Reader {
-    fn read_type(&self, entry: &Entry) -> (Type, Vec<Member>) {
+    fn read_type(&self, entry: &Entry) -> (Type, Vec<Inline>) {
         let mut words = entry.header.split_ascii_whitespace().skip(1);
         let go_name = words.next().unwrap_or_default();
         let name = own_name(go_name);
@@ -157,7 +155,7 @@ impl Reader {
             is_kind: false,
             atomic: false,
             unions: Vec::new(),
-            fields: Vec::new(),
+            fields: Vec::with_capacity(entry.lines.len()),
             parts: Vec::new(),
             by_name: Vec::new(),
             by_hash: Vec::new(),
@@ -170,21 +168,21 @@ impl Reader {
                 _ => panic!("unknown word {word} in a schema table: {}", entry.header),
             }
         }
-        let mut members = Vec::with_capacity(entry.lines.len());
+        let mut inlines = Vec::new();
         for line in &entry.lines {
             let mut words = line.split_ascii_whitespace();
             let first = words.next().unwrap_or_default();
             match first {
                 "union" => of.unions.push(union(words)),
-                "inline" => {
-                    let of = self.named_struct(words.next().unwrap_or_default(), entry.package);
-                    members
-                        .push(Member::Inline { of, number: number(words.next().unwrap_or_default(), line) });
-                }
-                json => members.push(Member::Field(Box::new(self.field(json, name, line, entry.package)))),
+                "inline" => inlines.push(Inline {
+                    before: of.fields.len(),
+                    of: self.named_struct(words.next().unwrap_or_default(), entry.package),
+                    number: number(words.next().unwrap_or_default(), line),
+                }),
+                json => of.fields.push(self.field(json, name, line, entry.package)),
             }
         }
-        (of, members)
+        (of, inlines)
     }
 
     fn field(&self, json: &'static str, owner: &'static str, line: &'static str, package: Package) -> Field {
@@ -196,7 +194,7 @@ impl Reader {
         let shape = self.shape(text, package, &mut go_types, &mut list_message);
         let mut field = Field {
             json,
-            go_name: capitalised(json),
+            own_go_name: None,
             owner_go_name: owner,
             number: number(words.next().unwrap_or_default(), line),
             shape,
@@ -221,7 +219,7 @@ impl Reader {
                 "omitempty" => field.omit = Omit::Empty,
                 "omitzero" => field.omit = Omit::Zero,
                 "required" => field.required = true,
-                "go" => field.go_name = value.to_owned(),
+                "go" => field.own_go_name = Some(value),
                 "list" => {
                     field.list_declared = true;
                     field.list = list_kind(value, line);
@@ -349,11 +347,6 @@ fn as_go_prints(text: &'static str) -> &'static str {
     Box::leak(printed.into_boxed_str())
 }
 
-fn capitalised(json: &str) -> String {
-    let mut letters = json.chars();
-    letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
-}
-
 fn list_kind(value: &'static str, line: &str) -> ListKind {
     match value {
         "atomic" => ListKind::Atomic,
@@ -388,32 +381,52 @@ fn settle_atomic(field: &mut Field, atomic: &[bool]) {
     }
 }
 
-fn flatten(members: &[Vec<Member>], at: usize, into: &mut Vec<Field>) {
-    for member in &members[at] {
-        match member {
-            Member::Field(field) => into.push((**field).clone()),
-            Member::Inline { of, .. } => flatten(members, usize::from(of.0), into),
+/// The fields of a type with those of the structs it inlines.
+fn flattened(of: TypeRef, types: &[Type], inlines: &[Vec<Inline>]) -> Vec<Field> {
+    let at = usize::from(of.0);
+    let mut all = Vec::new();
+    let mut rest = inlines[at].iter().peekable();
+    for (position, field) in types[at].fields.iter().enumerate() {
+        while let Some(inline) = rest.next_if(|inline| inline.before == position) {
+            all.extend(flattened(inline.of, types, inlines));
         }
+        all.push(field.clone());
     }
+    for inline in rest {
+        all.extend(flattened(inline.of, types, inlines));
+    }
+    all
 }
 
-fn parts(members: &[Member], fields: &[Field]) -> Vec<Part> {
-    let mut numbered: Vec<(u32, Part)> = Vec::with_capacity(members.len());
-    for member in members {
-        match member {
-            Member::Inline { number: 0, .. } => {}
-            Member::Inline { of, number } => {
-                numbered.push((*number, Part::Inlined { number: *number, of: *of }))
+/// Puts the fields of inlined structs in their places, and lists the parts of the protobuf message.
+fn put_inlined(of: &mut Type, inlines: Vec<Inline>, inlined: &BTreeMap<TypeRef, Vec<Field>>) {
+    let own = std::mem::take(&mut of.fields);
+    let count = own.len();
+    let mut numbered: Vec<(u32, Part)> = Vec::with_capacity(count);
+    let mut rest = inlines.into_iter().peekable();
+    let mut own = own.into_iter();
+    for position in 0..=count {
+        while let Some(inline) = rest.next_if(|inline| inline.before == position) {
+            of.fields.extend(inlined.get(&inline.of).into_iter().flatten().cloned());
+            if inline.number > 0 {
+                numbered.push((inline.number, Part::Inlined { number: inline.number, of: inline.of }));
             }
-            Member::Field(field) if field.number > 0 => {
-                let at = fields.iter().position(|it| it.json == field.json);
-                numbered.extend(at.map(|at| (field.number, Part::Field(at))));
+        }
+        if let Some(field) = own.next() {
+            if field.number > 0 {
+                numbered.push((field.number, Part::Field(of.fields.len())));
             }
-            Member::Field(_) => {}
+            of.fields.push(field);
         }
     }
     numbered.sort_by_key(|(number, _)| *number);
-    numbered.into_iter().map(|(_, part)| part).collect()
+    of.parts = numbered.into_iter().map(|(_, part)| part).collect();
+}
+
+fn sorted_positions(fields: &[Field]) -> Vec<u16> {
+    let mut positions: Vec<u16> = (0_u16..).take(fields.len()).collect();
+    positions.sort_by_key(|at| fields[usize::from(*at)].json);
+    positions
 }
 
 /// Of names with the same hash the first one is guessed.
@@ -426,10 +439,4 @@ fn guesses(of: &Type) -> Vec<u16> {
         }
     }
     guesses
-}
-
-fn sorted_positions(fields: &[Field]) -> Vec<u16> {
-    let mut positions: Vec<u16> = (0_u16..).take(fields.len()).collect();
-    positions.sort_by_key(|at| fields[usize::from(*at)].json);
-    positions
 }

@@ -175,7 +175,9 @@ fn message(bytes: &[u8], of: &'static Type, into: &mut Fields, depth: usize) -> 
             Part::Field(at) => of.fields.get(*at).map(|field| field.number) == Some(number),
             Part::Inlined { number: its, .. } => *its == number,
         };
-        match of.parts.iter().find(number_of) {
+        // Numbers are dense as a rule, so that the place is known.
+        let guess = usize::try_from(number - 1).ok().and_then(|at| of.parts.get(at)).filter(number_of);
+        match guess.or_else(|| of.parts.iter().find(number_of)) {
             // Upstream skips what it does not know, too.
             None => {}
             Some(Part::Inlined { of: inlined, .. }) => {
@@ -210,7 +212,7 @@ fn value(
     old: Option<Value>,
     depth: usize,
 ) -> Result<Option<Value>, Error> {
-    let misfit = || wrong(payload, &field.go_name);
+    let misfit = || wrong(payload, &field.go_name());
     let bytes = || payload.bytes().ok_or_else(misfit);
     let varint = || payload.varint().ok_or_else(misfit);
     Ok(Some(match shape {
