@@ -12,6 +12,11 @@ mod tests;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use prometheus::{
+    IntGauge, IntGaugeVec, Opts,
+    core::{Collector, Desc},
+    proto::MetricFamily,
+};
 use runtime::Runtime;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -100,8 +105,13 @@ pub struct Election {
     runtime: Runtime,
     settings: Settings,
     events: Option<Recorder>,
+    status: Option<IntGauge>,
     seen: Option<Seen>,
 }
+
+/// Who leads what, under upstream's name. Cheap to clone; register it once.
+#[derive(Clone, Debug)]
+pub struct Metrics(IntGaugeVec);
 
 /// What to do, given the Lease as it was seen, how long it has not changed, and the time.
 pub fn decide(settings: &Settings, seen: Option<(&Spec, Duration)>, now: Timestamp) -> Move {
@@ -124,6 +134,37 @@ pub fn decide(settings: &Settings, seen: Option<(&Spec, Duration)>, now: Timesta
         return Move::StandBy;
     }
     Move::Write(Spec { lease_transitions: lease.lease_transitions + 1, ..fresh })
+}
+
+// === impl Metrics ===
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Nobody leads yet.
+    ///
+    /// # Panics
+    /// Never: name and label are constants that fit.
+    pub fn new() -> Self {
+        let help = "Gauge of if the reporting system is master of the relevant lease, 0 indicates backup, 1 indicates \
+                    master. 'name' is the string used to identify the lease. Please make sure to group by name.";
+        let opts = Opts::new("leader_election_master_status", help);
+        Self(IntGaugeVec::new(opts, &["name"]).expect("name and label are constants that fit"))
+    }
+}
+
+impl Collector for Metrics {
+    fn desc(&self) -> Vec<&Desc> {
+        self.0.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.0.collect()
+    }
 }
 
 // === impl Settings ===
@@ -160,13 +201,22 @@ impl Spec {
 impl Election {
     /// A candidate that does not lead yet.
     pub fn new(api: Api, runtime: &Runtime, settings: Settings) -> Self {
-        Self { api, runtime: runtime.clone(), settings, events: None, seen: None }
+        Self { api, runtime: runtime.clone(), settings, events: None, status: None, seen: None }
     }
 
     /// A candidate that tells people when it leads.
     #[must_use]
     pub fn telling(mut self, events: Recorder) -> Self {
         self.events = Some(events);
+        self
+    }
+
+    /// A candidate whose lead is measured.
+    #[must_use]
+    pub fn measured(mut self, metrics: &Metrics) -> Self {
+        let status = metrics.0.with_label_values(&[&*self.settings.lease.name]);
+        status.set(0);
+        self.status = Some(status);
         self
     }
 
@@ -221,7 +271,7 @@ impl Election {
             tokio::time::sleep(self.runtime.random.jitter(self.settings.retry_period, JITTER)).await;
         }
         tracing::info!(lease = %self.settings.lease, identity = self.settings.identity, "leading");
-        self.tell("became leader");
+        self.leads(true);
     }
 
     /// Holds on to the lead; returns when it is lost.
@@ -230,7 +280,7 @@ impl Election {
             let renewed = timeout(self.settings.renew_deadline, self.renew()).await;
             if renewed != Ok(true) {
                 tracing::error!(lease = %self.settings.lease, "lost the lead");
-                self.tell("stopped leading");
+                self.leads(false);
                 return;
             }
             tokio::time::sleep(self.settings.retry_period).await;
@@ -266,7 +316,12 @@ impl Election {
             lease_transitions: seen.spec.lease_transitions,
         };
         match timeout(self.settings.renew_deadline, self.write(&spec)).await {
-            Ok(Ok(())) => tracing::info!(lease = %self.settings.lease, "released the lead"),
+            Ok(Ok(())) => {
+                tracing::info!(lease = %self.settings.lease, "released the lead");
+                if let Some(status) = &self.status {
+                    status.set(0);
+                }
+            }
             Ok(Err(error)) => {
                 tracing::warn!(lease = %self.settings.lease, error = %chain(&error), "cannot release the lead");
             }
@@ -339,8 +394,12 @@ impl Election {
         Ok(())
     }
 
-    fn tell(&self, what: &str) {
+    fn leads(&self, leads: bool) {
         use api_types::object::ObjectExt;
+
+        if let Some(status) = &self.status {
+            status.set(i64::from(leads));
+        }
 
         let (Some(events), Some(seen)) = (&self.events, &self.seen) else { return };
         let about = ObjectRef {
@@ -352,6 +411,7 @@ impl Election {
             resource_version: seen.object.resource_version().to_owned(),
             field_path: String::new(),
         };
+        let what = if leads { "became leader" } else { "stopped leading" };
         let message = format!("{} {what}", self.settings.identity);
         events.record(&about, &Note::normal("LeaderElection", message));
     }

@@ -5,6 +5,8 @@
 
 pub mod kubeconfig;
 
+pub mod measured;
+
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};

@@ -55,7 +55,9 @@ async fn a_lease_is_written_as_upstream_writes_it() {
     let runtime = runtime();
     let server = FakeServer::new(&runtime);
     let events = Recorder::start(&runtime, server.api(), "tester");
-    election(&server, &runtime, "a").telling(events).acquire().await;
+    let metrics = Metrics::new();
+    election(&server, &runtime, "a").telling(events).measured(&metrics).acquire().await;
+    assert_eq!(metrics.0.with_label_values(&["tester"]).get(), 1);
     assert_eq!(
         server.get(&LEASES, &lease()).unwrap()["spec"],
         json!({"holderIdentity": "a", "leaseDurationSeconds": 15, "acquireTime": "2026-01-01T00:00:00.000000Z",

@@ -92,3 +92,112 @@ fn sort(error: kube::Error) -> TransportError {
     let error: BoxError = Box::new(error);
     if unreachable { TransportError::Unreachable(error) } else { TransportError::Interrupted(error) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{io, sync::Arc};
+
+    use runtime::Tasks;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+    use crate::{
+        Api, Error as ApiError, Key,
+        api::{
+            Selection,
+            watch::{Event, From},
+        },
+        reflector::Metadata,
+        resource::PODS,
+    };
+
+    /// Reads the head of a request.
+    async fn head(stream: &mut TcpStream) -> io::Result<String> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await?);
+        }
+        Ok(String::from_utf8_lossy(&head).into_owned())
+    }
+
+    /// A server that answers each connection's first request by what `answer` says, in chunks.
+    async fn serve(tasks: &Tasks, answer: impl Fn(&str) -> Vec<String> + Send + Sync + 'static) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tasks.spawn("server", async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let head = head(&mut stream).await.unwrap();
+                for part in answer(&head) {
+                    stream.write_all(part.as_bytes()).await.unwrap();
+                    stream.flush().await.unwrap();
+                }
+            }
+        });
+        format!("http://{address}")
+    }
+
+    fn api(server: &str) -> Api {
+        let kubeconfig = Kubeconfig::from_yaml(&format!(
+            "{{apiVersion: v1, kind: Config, current-context: c, contexts: [{{name: c, context: {{cluster: c, user: u}}}}], \
+             clusters: [{{name: c, cluster: {{server: '{server}'}}}}], users: [{{name: u, user: {{token: secret}}}}]}}"
+        ))
+        .unwrap();
+        let options = KubeConfigOptions::default();
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options);
+        let config = futures::executor::block_on(config).unwrap();
+        Api::new(Arc::new(Remote::from_config(config).unwrap()), "binnacle/test")
+    }
+
+    #[tokio::test]
+    async fn a_request_carries_path_credentials_and_name() {
+        let tasks = Tasks::new();
+        let server = serve(&tasks, |head| {
+            let head = head.to_lowercase();
+            let known = head.starts_with("get /api/v1/namespaces/ns/pods/a http/1.1")
+                && head.contains("authorization: bearer secret")
+                && head.contains("user-agent: binnacle/test");
+            let body = if known { r#"{"metadata":{"name":"a"}}"# } else { "no" };
+            vec![format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())]
+        })
+        .await;
+        let pod: Metadata = api(&server).get(&PODS, &Key::new("ns", "a")).await.unwrap();
+        assert_eq!(&*pod.metadata.name, "a");
+        tasks.stop();
+    }
+
+    #[tokio::test]
+    async fn a_watch_is_read_as_it_comes() {
+        let tasks = Tasks::new();
+        let server = serve(&tasks, |_| {
+            let event = r#"{"type":"ADDED","object":{"metadata":{"name":"a"}}}"#;
+            let (first, second) = event.split_at(20);
+            let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+            let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_owned();
+            // The stream then breaks off without its last chunk.
+            vec![head, chunk(first), chunk(&format!("{second}\n"))]
+        })
+        .await;
+        let mut watch =
+            api(&server).watch::<Metadata>(&PODS, &Selection::all(), &From::Now, 60).await.unwrap();
+        assert!(matches!(watch.next().await, Ok(Some(Event::Added(pod))) if &*pod.metadata.name == "a"));
+        assert!(matches!(watch.next().await, Err(ApiError::Transport(TransportError::Interrupted(_)))));
+        tasks.stop();
+    }
+
+    #[tokio::test]
+    async fn only_a_request_that_never_left_is_sure_not_to_have_happened() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let nobody = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let error = api(&nobody).get::<Metadata>(&PODS, &Key::new("ns", "a")).await.unwrap_err();
+        assert!(matches!(error, ApiError::Transport(TransportError::Unreachable(_))), "{error:?}");
+        let tasks = Tasks::new();
+        let silent = serve(&tasks, |_| Vec::new()).await;
+        let error = api(&silent).get::<Metadata>(&PODS, &Key::new("ns", "a")).await.unwrap_err();
+        assert!(matches!(error, ApiError::Transport(TransportError::Interrupted(_))), "{error:?}");
+        tasks.stop();
+    }
+}
