@@ -40,7 +40,7 @@ pub struct Names {
     pub namespaced: bool,
 }
 
-/// When `metadata.generation` grows. Kinds that count have generation 1 from the start.
+/// When `metadata.generation` grows, and where it begins: see [`Generation::first`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Generation {
     /// The kind does not count.
@@ -53,6 +53,10 @@ pub enum Generation {
     Content,
     /// As [`Generation::Content`], and with every change of the labels (EndpointSlices).
     ContentOrLabels,
+    /// Never: it stays what it was at first (PriorityClasses).
+    Never,
+    /// With every change of `spec`, though there is none at first (CSIDrivers).
+    SpecFromNone,
 }
 
 /// A subresource that writes a part of the object under rules of its own (`pods/resize`, `namespaces/finalize`).
@@ -271,6 +275,20 @@ pub trait Resource: fmt::Debug + Send + Sync + 'static {
 /// A built-in kind: a strategy in the registry's eyes.
 pub struct Kind<S>(PhantomData<fn() -> S>);
 
+// === impl Generation ===
+
+impl Generation {
+    /// The generation of a new object; `None` if it has none.
+    pub fn first(self) -> Option<i64> {
+        match self {
+            Self::Uncounted | Self::SpecFromNone => None,
+            Self::Spec | Self::SpecOrAnnotations | Self::Content | Self::ContentOrLabels | Self::Never => {
+                Some(1)
+            }
+        }
+    }
+}
+
 // === impl Kind ===
 
 impl<S: Strategy> Kind<S> {
@@ -452,8 +470,8 @@ pub fn group_version(names: &Names) -> GroupVersion {
 /// Whether the change of `object` from `old` counts for the generation.
 pub fn counts(rule: Generation, object: &Value, old: &Value) -> bool {
     match rule {
-        Generation::Uncounted => false,
-        Generation::Spec => object.get("spec") != old.get("spec"),
+        Generation::Uncounted | Generation::Never => false,
+        Generation::Spec | Generation::SpecFromNone => object.get("spec") != old.get("spec"),
         Generation::SpecOrAnnotations => {
             let annotations = |it: &Value| it.meta().and_then(|meta| meta.get("annotations")).cloned();
             object.get("spec") != old.get("spec") || annotations(object) != annotations(old)

@@ -2,6 +2,7 @@
 
 pub mod addresses;
 pub(crate) mod claims;
+pub(crate) mod conditions;
 pub(crate) mod fields;
 pub(crate) mod forms;
 pub(crate) mod images;

@@ -140,6 +140,21 @@ pub fn validate_field_manager(manager: &str, path: &Path) -> Faults {
     faults
 }
 
+/// Makes the metadata in a write of a status what it was, where that write may not touch it. What the server itself
+/// keeps (managed fields) stays.
+pub(crate) fn keep_for_status(
+    new: &mut k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    old: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+) {
+    new.deletion_timestamp.clone_from(&old.deletion_timestamp);
+    new.generation = old.generation;
+    new.self_link.clone_from(&old.self_link);
+    new.labels.clone_from(&old.labels);
+    new.annotations.clone_from(&old.annotations);
+    new.finalizers.clone_from(&old.finalizers);
+    new.owner_references.clone_from(&old.owner_references);
+}
+
 /// One fault of the value for each sentence.
 pub fn invalid_each(path: &Path, value: &str, sentences: Vec<String>) -> Faults {
     sentences.into_iter().map(|sentence| Fault::invalid(path, value, sentence)).collect()

@@ -101,7 +101,7 @@ pub(crate) fn faults(spec: &PersistentVolumeSpec, place: Place<'_>, bad_labels: 
             ));
         }
     }
-    if let Some(class) = &spec.volume_attributes_class_name {
+    if let Some(class) = spec.volume_attributes_class_name.as_ref().filter(|_| !inline) {
         let class_path = path.child("volumeAttributesClassName");
         if class.is_empty() {
             faults.push(Fault::required(&class_path, "an empty string is disallowed"));
