@@ -24,4 +24,5 @@ pub mod columns;
 pub mod discovery;
 pub mod openapi;
 
+pub mod bootstrap;
 pub mod interim;

@@ -42,6 +42,15 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
+/// Draws the first random bytes of the process.
+///
+/// The library gathers entropy from the processor for some 40 ms before it gives any, once a process. Call this on a
+/// thread of its own at the very start, so that keys and connections find it done.
+pub fn warm_up() {
+    // A failure will come back, and be told, where bytes are needed.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().secure_random.fill(&mut [0; 1]);
+}
+
 /// The certificate that is served; it can be replaced while connections come and go.
 #[derive(Debug)]
 pub struct ServingCertificate {
