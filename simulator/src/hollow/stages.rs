@@ -59,7 +59,7 @@ pub struct Match {
 }
 
 /// What a stage is matched against.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Subject<'a> {
     /// The kind of the controlling owner, if there is one.
     pub owner: Option<&'a str>,
