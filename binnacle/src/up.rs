@@ -1,0 +1,78 @@
+//! `binnacle up`: the whole control plane in one process, and nodes to try it on.
+
+use std::{io::Write as _, path::PathBuf, sync::Arc, time::Duration};
+
+use apiserver::{flags::Flags, launch, server::Server};
+use clap::Args;
+use runtime::Runtime;
+use simulator::hollow::{self, stages::Stages};
+
+use crate::in_process;
+
+/// How long everything may take to finish what it has in hand.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// The flags of `binnacle up`.
+#[derive(Args, Debug)]
+#[group(id = "up")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    apiserver: Flags,
+    /// How many hollow nodes there are
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    nodes: u16,
+    /// A YAML file that says what Pods do on the hollow nodes
+    #[arg(long, value_name = "FILE")]
+    stages: Option<PathBuf>,
+    /// Where the administrator's kubeconfig is written
+    #[arg(long, value_name = "FILE")]
+    write_kubeconfig: Option<PathBuf>,
+}
+
+/// Runs until it is interrupted.
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let begun = tokio::time::Instant::now();
+    let stages = arguments.stages.as_deref().map(Stages::read).transpose()?.unwrap_or_default();
+    let runtime = Runtime::system();
+    let launched = launch::launch(&arguments.apiserver, &runtime).await?;
+    let kubeconfig =
+        arguments.write_kubeconfig.unwrap_or_else(|| arguments.apiserver.data_dir.join("admin.kubeconfig"));
+    let url = launched.url();
+    launched.pki.admin(&kubeconfig, &url, runtime.clock.now())?;
+    let server = Arc::clone(&launched.server);
+    runtime.tasks.spawn_draining("serve", launched.serve());
+    start_components(&server, &runtime, hollow::Options { nodes: arguments.nodes, stages });
+    greet(&url, &kubeconfig, arguments.nodes, begun.elapsed())?;
+    runtime::process::interrupted().await;
+    tracing::info!("draining; interrupt again to stop at once");
+    tokio::select! {
+        biased;
+        _drained = runtime.tasks.drain(DRAIN) => {}
+        () = runtime::process::interrupted() => {}
+    }
+    Ok(())
+}
+
+fn start_components(server: &Arc<Server>, runtime: &Runtime, nodes: hollow::Options) {
+    if nodes.nodes > 0 {
+        let api = in_process::api(server, "system:hollow-nodes", &["system:masters"]);
+        hollow::start(runtime, api, nodes);
+    }
+}
+
+fn greet(url: &str, kubeconfig: &std::path::Path, nodes: u16, took: Duration) -> anyhow::Result<()> {
+    let kubeconfig = std::fs::canonicalize(kubeconfig).unwrap_or_else(|_| kubeconfig.to_owned());
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "Binnacle is up after {} ms: Kubernetes v1.36 at {url}", took.as_millis())?;
+    writeln!(out, "  running     apiserver, scheduler, controller-manager, {nodes} hollow nodes")?;
+    writeln!(out, "  kubeconfig  {}", kubeconfig.display())?;
+    writeln!(out)?;
+    writeln!(out, "In another shell:")?;
+    writeln!(out, "  export KUBECONFIG={}", kubeconfig.display())?;
+    writeln!(out, "  kubectl get nodes")?;
+    writeln!(out, "  kubectl create deployment web --image=nginx --replicas=3")?;
+    writeln!(out, "  kubectl get pods -o wide --watch")?;
+    writeln!(out)?;
+    writeln!(out, "Ctrl-C stops it; the next start on the same data directory resumes.")?;
+    Ok(())
+}
