@@ -314,6 +314,11 @@ pub fn push_untyped(into: &mut Vec<u8>, value: &Value) {
     }
 }
 
+/// Appends a string in quotes, as [`encode_untyped`] writes it.
+pub fn push_string(into: &mut Vec<u8>, text: &str) {
+    go::push_string(into, text);
+}
+
 /// Spreads compact JSON over lines, two spaces a level, as upstream answers `?pretty=true`.
 pub fn pretty(compact: &[u8]) -> Vec<u8> {
     let mut into = Vec::with_capacity(compact.len() * 2);

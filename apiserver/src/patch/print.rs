@@ -97,71 +97,6 @@ fn float(value: f64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     write!(f, "{digits}e{sign}{exponent:0>2}")
 }
 
-/// A string in quotes the way Go's JSON encoder writes it: characters that mean something to HTML are escaped too.
-pub(super) fn json_string(text: &str, out: &mut String) {
-    out.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            escaped @ ('<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..='\u{1f}') => {
-                // Writing to a String cannot fail.
-                let _ = write!(out, "\\u{:04x}", u32::from(escaped));
-            }
-            plain => out.push(plain),
-        }
-    }
-    out.push('"');
-}
-
-/// A value the way Go's JSON encoder writes it, keys sorted.
-pub(super) fn json(value: &Value, out: &mut String) {
-    match value {
-        Value::String(text) => json_string(text, out),
-        Value::Number(number) => json_number(number, out),
-        Value::Array(items) => {
-            out.push('[');
-            for (index, item) in items.iter().enumerate() {
-                if index > 0 {
-                    out.push(',');
-                }
-                json(item, out);
-            }
-            out.push(']');
-        }
-        Value::Object(fields) => {
-            out.push('{');
-            for (index, (name, value)) in fields.iter().enumerate() {
-                if index > 0 {
-                    out.push(',');
-                }
-                json_string(name, out);
-                out.push(':');
-                json(value, out);
-            }
-            out.push('}');
-        }
-        Value::Null | Value::Bool(_) => {
-            let _ = write!(out, "{value}");
-        }
-    }
-}
-
-/// Whole floats lose their point, as Go has no other way to write them.
-fn json_number(number: &Number, out: &mut String) {
-    let _ = match number.as_f64() {
-        Some(float) if number.is_f64() && float.abs() < 1e21 && (float == 0.0 || float.abs() >= 1e-6) => {
-            write!(out, "{float}")
-        }
-        _ => write!(out, "{number}"),
-    };
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -190,12 +125,5 @@ mod tests {
             assert_eq!(Plain(&value).to_string(), plain);
             assert_eq!(Syntax(&value).to_string(), syntax);
         }
-    }
-
-    #[test]
-    fn json_is_written_as_go_writes_it() {
-        let mut text = String::new();
-        json(&json!({"b": "<a>&\u{2028}\u{1}\n", "a": [1.0, 1.5, 2, null, true]}), &mut text);
-        assert_eq!(text, r#"{"a":[1,1.5,2,null,true],"b":"\u003ca\u003e\u0026\u2028\u0001\n"}"#);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, fmt};
 
-use api_types::field::go_quote;
+use api_types::{field::go_quote, wire::json};
 use serde_json::{Map, Number, Value};
 
 use super::shape::{Items, List};
@@ -34,24 +34,29 @@ impl Element {
 
     /// An item of a set.
     pub(super) fn value(value: &Value) -> Self {
-        let mut text = "v:".to_owned();
-        write_scalar(value, &mut text);
-        Self(text.into())
+        let mut text = b"v:".to_vec();
+        push_value(&mut text, value);
+        Self::of_json(text)
     }
 
     /// An item of a list by its keys, which must be sorted.
     pub(super) fn keys<'v>(keys: impl IntoIterator<Item = (&'v str, &'v Value)>) -> Self {
-        let mut text = "k:{".to_owned();
+        let mut text = b"k:{".to_vec();
         for (index, (name, value)) in keys.into_iter().enumerate() {
             if index > 0 {
-                text.push(',');
+                text.push(b',');
             }
-            print::json_string(name, &mut text);
-            text.push(':');
-            write_scalar(value, &mut text);
+            json::push_string(&mut text, name);
+            text.push(b':');
+            push_value(&mut text, value);
         }
-        text.push('}');
-        Self(text.into())
+        text.push(b'}');
+        Self::of_json(text)
+    }
+
+    fn of_json(text: Vec<u8>) -> Self {
+        // What encodes to JSON is UTF-8.
+        Self(String::from_utf8(text).unwrap_or_default().into())
     }
 
     /// A position in a list whose items have no names.
@@ -221,14 +226,14 @@ impl fmt::Display for Quoted<'_> {
 }
 
 /// Equal numbers get equal texts, however they were written.
-fn write_scalar(value: &Value, out: &mut String) {
-    if let Value::Number(number) = value {
-        if let Some(whole) = whole(number) {
-            print::json(&Value::from(whole), out);
-            return;
-        }
+fn push_value(text: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::Number(number) => match whole(number) {
+            Some(whole) => text.extend_from_slice(whole.to_string().as_bytes()),
+            None => json::push_untyped(text, value),
+        },
+        other => json::push_untyped(text, other),
     }
-    print::json(value, out);
 }
 
 /// The number as an integer, if it is one that a float holds exactly or that came as an integer.

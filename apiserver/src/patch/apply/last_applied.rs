@@ -7,11 +7,11 @@
 use api_types::{
     kind::GroupVersionKind,
     object::{ObjectExt, object_at},
+    wire::json::encode_untyped,
 };
 use serde_json::Value;
 
 use super::{Versions, check::check, compare::compare, extract::fields_of, set::Set};
-use crate::patch::print;
 
 /// The only manager this is done for.
 pub(super) const MANAGER: &str = "kubectl";
@@ -44,11 +44,10 @@ pub(super) fn bring_up_to_date(object: &mut Value, applied: &Value) {
     if let Some(Value::Object(annotations)) = last.meta_mut().get_mut("annotations") {
         annotations.remove(ANNOTATION);
     }
-    let mut text = String::new();
-    print::json(&last, &mut text);
-    text.push('\n');
+    let mut text = encode_untyped(&last);
+    text.push(b'\n');
     let annotations = object_at(object.meta_mut(), "annotations");
-    annotations.insert(ANNOTATION.to_owned(), Value::String(text));
+    annotations.insert(ANNOTATION.to_owned(), Value::String(String::from_utf8(text).unwrap_or_default()));
     let size: usize =
         annotations.iter().map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
     if size > ANNOTATIONS_MAX {

@@ -2,12 +2,11 @@
 
 use std::fmt;
 
-use api_types::field::go_quote;
+use api_types::{field::go_quote, wire::json};
 use jiff::Timestamp;
 use serde_json::{Map as Object, Value};
 
 use super::set::Set;
-use crate::patch::print;
 
 /// More managers than this by updates, and the oldest are put together.
 const UPDATE_MANAGERS_MAX: usize = 10;
@@ -96,8 +95,8 @@ impl Identity {
     }
 
     /// What upstream sorts managers by in messages: the entry's own fields as JSON.
-    pub(super) fn sort_key(&self) -> String {
-        let mut key = "{".to_owned();
+    pub(super) fn sort_key(&self) -> Vec<u8> {
+        let mut key = b"{".to_vec();
         let fields = [
             ("manager", self.manager.as_str()),
             ("operation", self.operation.as_str()),
@@ -106,13 +105,13 @@ impl Identity {
         ];
         for (name, value) in fields.into_iter().filter(|(_, value)| !value.is_empty()) {
             if key.len() > 1 {
-                key.push(',');
+                key.push(b',');
             }
-            print::json_string(name, &mut key);
-            key.push(':');
-            print::json_string(value, &mut key);
+            json::push_string(&mut key, name);
+            key.push(b':');
+            json::push_string(&mut key, value);
         }
-        key.push('}');
+        key.push(b'}');
         key
     }
 }

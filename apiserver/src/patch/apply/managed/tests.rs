@@ -121,6 +121,6 @@ fn managers_are_named_with_subresource_and_for_updates_with_version() {
         ),
     ] {
         assert_eq!(identity.to_string(), shown);
-        assert_eq!(identity.sort_key(), key);
+        assert_eq!(String::from_utf8(identity.sort_key()).unwrap(), key);
     }
 }
