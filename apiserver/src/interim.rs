@@ -27,17 +27,6 @@ pub mod strategic {
         super::merge::apply(b, o)
     }
 }
-pub mod pods {
-    use api_types::status::Status;
-    use k8s_openapi::api::core::v1::{Binding, Pod};
-    pub fn check_binding(_b: &Binding) -> Result<(), Status> {
-        Ok(())
-    }
-    pub fn bind(p: &mut Pod, b: &Binding, _n: jiff::Timestamp) -> Result<(), Status> {
-        p.spec.get_or_insert_default().node_name = b.target.name.clone();
-        Ok(())
-    }
-}
 pub mod observe {
     use crate::http::{query::Query, respond::Answer};
     use api_types::status::Status;

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::catalogue::Conversion;
-use crate::authn::user::User;
+use crate::{authn::user::User, resources::shared::metadata};
 
 /// What a kind is called, where it lives and what it has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -136,6 +136,15 @@ pub trait Strategy: Send + Sync + 'static {
     const TIME_TO_LIVE: Option<Duration> = None;
     /// Whether a delete answers with the object instead of a Status.
     const RETURNS_DELETED: bool = false;
+
+    /// Whether a change judges all of the metadata again, not only what changed of it: faults then come once more.
+    const REJUDGES_METADATA: bool = true;
+    /// Whether finalizers without a domain must be known ones.
+    const KNOWN_FINALIZERS: bool = true;
+
+    /// Says in the typed object what only the raw one shows, such as that a selector is absent and not empty. Runs
+    /// before `default`.
+    fn mark(_raw: &Value, _object: &mut Self::Object) {}
 
     /// Fills in what was left out. Runs on every write, before admission.
     fn default(_object: &mut Self::Object) {}
@@ -296,6 +305,25 @@ impl<S: Strategy> Kind<S> {
     pub const fn new() -> Self {
         Self(PhantomData)
     }
+
+    /// What a built-in kind has against metadata, besides what every kind has.
+    fn metadata_faults(object: &Value) -> Faults {
+        let meta = object.get("metadata").unwrap_or(&Value::Null);
+        let mut faults = metadata::validate(meta, S::NAMES.namespaced, &S::name_faults);
+        if S::KNOWN_FINALIZERS {
+            faults.extend(metadata::validate_known_finalizers(meta));
+        }
+        faults
+    }
+
+    fn metadata_change_faults(object: &Value, old: &Value) -> Faults {
+        let meta = object.get("metadata").unwrap_or(&Value::Null);
+        let mut faults = metadata::validate_update(meta, old.get("metadata").unwrap_or(&Value::Null));
+        if S::KNOWN_FINALIZERS {
+            faults.extend(metadata::validate_known_finalizers(meta));
+        }
+        faults
+    }
 }
 
 impl<S: Strategy> Default for Kind<S> {
@@ -383,7 +411,9 @@ impl<S: Strategy> Resource for Kind<S> {
     }
 
     fn default(&self, object: Value) -> Result<Value, String> {
-        let mut object: S::Object = typed(&object)?;
+        let raw = object;
+        let mut object: S::Object = typed(&raw)?;
+        S::mark(&raw, &mut object);
         S::default(&mut object);
         Ok(object.to_value())
     }
@@ -392,9 +422,10 @@ impl<S: Strategy> Resource for Kind<S> {
         if S::STATUS && !S::STATUS_ON_CREATE {
             remove(&mut object, "status");
         }
+        let mut faults = Self::metadata_faults(&object);
         let mut object: S::Object = typed(&object)?;
         S::prepare_for_create(cx, &mut object);
-        let faults = S::validate(cx, &object);
+        faults.extend(S::validate(cx, &object));
         let warnings = S::warnings(cx, &object, None);
         S::canonicalize(&mut object);
         Ok(Checked { object: object.to_value(), faults, warnings })
@@ -413,9 +444,13 @@ impl<S: Strategy> Resource for Kind<S> {
                 if S::STATUS {
                     copy(&mut object, old, "status");
                 }
+                let mut faults = Self::metadata_change_faults(&object, old);
+                if S::REJUDGES_METADATA {
+                    faults.extend(Self::metadata_faults(&object));
+                }
                 let mut object: S::Object = typed(&object)?;
                 S::prepare_for_update(cx, &mut object, &old_typed);
-                let faults = S::validate_update(cx, &object, &old_typed);
+                faults.extend(S::validate_update(cx, &object, &old_typed));
                 let warnings = S::warnings(cx, &object, Some(&old_typed));
                 S::canonicalize(&mut object);
                 Ok(Checked { object: object.to_value(), faults, warnings })
@@ -424,9 +459,10 @@ impl<S: Strategy> Resource for Kind<S> {
                 let mut merged = old.clone();
                 copy(&mut merged, &object, "status");
                 copy(&mut merged, &object, "metadata");
+                let mut faults = Self::metadata_change_faults(&merged, old);
                 let mut object: S::Object = typed(&merged)?;
                 S::prepare_for_status_update(cx, &mut object, &old_typed);
-                let faults = S::validate_status_update(cx, &object, &old_typed);
+                faults.extend(S::validate_status_update(cx, &object, &old_typed));
                 let warnings = S::status_warnings(cx, &object, &old_typed);
                 Ok(Checked { object: object.to_value(), faults, warnings })
             }
@@ -434,7 +470,8 @@ impl<S: Strategy> Resource for Kind<S> {
                 let rules = S::SUBRESOURCES.iter().find(|it| it.name == name).ok_or("no such subresource")?;
                 let mut object: S::Object = typed(&object)?;
                 (rules.prepare)(cx, &mut object, &old_typed);
-                let faults = (rules.validate)(cx, &object, &old_typed);
+                let mut faults = Self::metadata_change_faults(&object.to_value(), old);
+                faults.extend((rules.validate)(cx, &object, &old_typed));
                 Ok(Checked { object: object.to_value(), faults, warnings: Vec::new() })
             }
         }

@@ -179,7 +179,8 @@ impl Registry {
         warnings.extend(checked.warnings);
 
         let mut object = self.normalise(&call.served, object)?;
-        if counts(kind.generation(), &object, old) {
+        // A pod that is given its node is not a new generation of it.
+        if plan.part != Part::Sub("binding") && counts(kind.generation(), &object, old) {
             object.set_meta("generation", old.generation() + 1);
         }
         attributes.object = object.clone();

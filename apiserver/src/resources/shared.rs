@@ -19,3 +19,4 @@ pub(crate) mod signers;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod volume_spec;
+pub(crate) mod workloads;

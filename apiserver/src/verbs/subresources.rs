@@ -32,13 +32,10 @@ use crate::{
 /// 404 for subresources the kind does not have, 405 for verbs they do not have.
 pub(super) async fn run(server: &Arc<Server>, asked: Asked) -> Result<Answer, Status> {
     let names = asked.served.names();
-    let kind = asked.served.resource.as_ref();
+    let kind = asked.served.resource.clone();
     let subresource = asked.info.subresource.clone();
     if asked.info.name.is_empty() {
         return Err(missing());
-    }
-    if let Some(part) = kind.part(&subresource) {
-        return part_of(server, asked, part).await;
     }
     match (names.group, names.plural, subresource.as_str()) {
         (_, _, "scale") if scale::has(&names) => scale::run(server, asked).await,
@@ -47,7 +44,10 @@ pub(super) async fn run(server: &Arc<Server>, asked: Asked) -> Result<Answer, St
         ("", "serviceaccounts", "token") => token::run(server, asked).await,
         ("", "pods", "log" | "exec" | "attach" | "portforward" | "proxy")
         | ("", "services" | "nodes", "proxy") => connect::run(server, asked).await,
-        _ => Err(missing()),
+        _ => match kind.part(&subresource) {
+            Some(part) => part_of(server, asked, part).await,
+            None => Err(missing()),
+        },
     }
 }
 

@@ -21,5 +21,6 @@ impl Strategy for CustomResourceDefinitions {
         namespaced: false,
     };
     const GENERATION: Generation = Generation::Spec;
+    const KNOWN_FINALIZERS: bool = false;
     const STATUS: bool = true;
 }

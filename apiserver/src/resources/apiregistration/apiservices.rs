@@ -20,5 +20,6 @@ impl Strategy for APIServices {
         categories: &["api-extensions"],
         namespaced: false,
     };
+    const KNOWN_FINALIZERS: bool = false;
     const STATUS: bool = true;
 }

@@ -1,8 +1,13 @@
 //! ControllerRevisions: `controllerrevisions` of `apps/v1`.
 
+use api_types::field::{BadValue, Fault, Faults, Path};
 use k8s_openapi::api::apps::v1::ControllerRevision;
+use serde_json::Value;
 
-use crate::registry::strategy::{Names, Strategy};
+use crate::{
+    registry::strategy::{Context, Names, Strategy},
+    resources::shared::optional::negative,
+};
 
 /// The strategy of ControllerRevisions.
 pub(crate) struct ControllerRevisions;
@@ -20,4 +25,27 @@ impl Strategy for ControllerRevisions {
         categories: &[],
         namespaced: true,
     };
+
+    fn validate(_cx: &Context<'_>, revision: &ControllerRevision) -> Faults {
+        let mut faults: Faults = negative(&Path::new("revision"), revision.revision).into_iter().collect();
+        let path = Path::new("data");
+        match revision.data.as_ref().map(|data| &data.0) {
+            None | Some(Value::Null) => faults.push(Fault::required(&path, "data is mandatory")),
+            Some(Value::Object(_)) => {}
+            Some(_) => faults.push(Fault::required(&path, "data must be a valid JSON object")),
+        }
+        faults
+    }
+
+    fn validate_update(_cx: &Context<'_>, revision: &ControllerRevision, old: &ControllerRevision) -> Faults {
+        let mut faults: Faults = negative(&Path::new("revision"), revision.revision).into_iter().collect();
+        if revision.data != old.data {
+            faults.push(Fault::invalid(
+                &Path::new("data"),
+                BadValue::json(&revision.data),
+                "field is immutable",
+            ));
+        }
+        faults
+    }
 }

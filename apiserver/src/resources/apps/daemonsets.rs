@@ -1,8 +1,27 @@
 //! DaemonSets: `daemonsets` of `apps/v1`.
 
-use k8s_openapi::api::apps::v1::DaemonSet;
+use api_types::field::{BadValue, Fault, Faults, Path};
+use k8s_openapi::{
+    api::apps::v1::{
+        DaemonSet, DaemonSetSpec, DaemonSetStatus, DaemonSetUpdateStrategy, RollingUpdateDaemonSet,
+    },
+    apimachinery::pkg::util::intstr::IntOrString,
+};
+use serde_json::Value;
 
-use crate::registry::strategy::{Generation, Names, Strategy};
+use crate::{
+    registry::strategy::{Context, Generation, Names, Strategy},
+    resources::shared::{
+        optional::{Entries, Text, negative, same},
+        pod_spec::Rules,
+        pod_template,
+        selectors::{self, Leniency},
+        workloads::{self, Counts},
+    },
+};
+
+/// Counts the changes of the template; once a field, now an annotation that the server keeps.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
 /// The strategy of DaemonSets.
 pub(crate) struct DaemonSets;
@@ -22,4 +41,176 @@ impl Strategy for DaemonSets {
     };
     const GENERATION: Generation = Generation::Spec;
     const STATUS: bool = true;
+    const REJUDGES_METADATA: bool = false;
+
+    fn mark(raw: &Value, set: &mut DaemonSet) {
+        if workloads::lacks(raw, "/spec/selector") {
+            pod_template::mark_absent(&mut set.spec.get_or_insert_default().selector);
+        }
+    }
+
+    fn default(set: &mut DaemonSet) {
+        let spec = set.spec.get_or_insert_default();
+        let strategy = spec.update_strategy.get_or_insert_default();
+        strategy.type_.or_set("RollingUpdate");
+        if strategy.type_.text() == "RollingUpdate" {
+            let rolling = strategy.rolling_update.get_or_insert_default();
+            rolling.max_unavailable.get_or_insert(IntOrString::Int(1));
+            rolling.max_surge.get_or_insert(IntOrString::Int(0));
+        }
+        spec.revision_history_limit.get_or_insert(10);
+        pod_template::default(&mut spec.template);
+    }
+
+    fn prepare_for_create(_cx: &Context<'_>, set: &mut DaemonSet) {
+        set_template_generation(set, template_generation(set).max(1));
+        let spec = set.spec.get_or_insert_default();
+        pod_template::prepare(&mut spec.template, None);
+        set.status = None;
+    }
+
+    fn validate(_cx: &Context<'_>, set: &DaemonSet) -> Faults {
+        validate_spec(set, &Rules::default(), false)
+    }
+
+    fn prepare_for_update(_cx: &Context<'_>, set: &mut DaemonSet, old: &DaemonSet) {
+        let old_template = old.spec.as_ref().map(|old| &old.template);
+        let spec = set.spec.get_or_insert_default();
+        pod_template::prepare(&mut spec.template, old_template);
+        let changed = old_template.is_none_or(|old| !same(&spec.template, old));
+        set_template_generation(set, template_generation(old) + i64::from(changed));
+    }
+
+    fn validate_update(_cx: &Context<'_>, set: &DaemonSet, old: &DaemonSet) -> Faults {
+        let mut faults = Vec::new();
+        if let (Some(new), Some(old)) = (&set.spec, &old.spec) {
+            let path = Path::new("spec.selector");
+            faults.extend(pod_template::immutable_selector(&new.selector, &old.selector, &path));
+        }
+        let rules = pod_template::rules(old.spec.as_ref().map(|old| &old.template));
+        let malformed =
+            old.spec.as_ref().is_some_and(|old| selectors::has_invalid_value(Some(&old.selector)));
+        faults.extend(validate_spec(set, &rules, malformed));
+        faults
+    }
+
+    fn prepare_for_status_update(_cx: &Context<'_>, set: &mut DaemonSet, old: &DaemonSet) {
+        set_template_generation(set, template_generation(old));
+    }
+
+    fn validate_status_update(_cx: &Context<'_>, set: &DaemonSet, old: &DaemonSet) -> Faults {
+        let nothing = DaemonSetStatus::default();
+        validate_status(set.status.as_ref().unwrap_or(&nothing), old.status.as_ref().unwrap_or(&nothing))
+    }
+
+    fn warnings(_cx: &Context<'_>, set: &DaemonSet, old: Option<&DaemonSet>) -> Vec<String> {
+        let Some(spec) = &set.spec else { return Vec::new() };
+        if old.is_some_and(|old| template_generation(set) == template_generation(old)) {
+            return Vec::new();
+        }
+        pod_template::warnings(&spec.template, &Path::new("spec.template"))
+    }
+}
+
+fn template_generation(set: &DaemonSet) -> i64 {
+    let annotations = &set.metadata.annotations;
+    annotations.at(TEMPLATE_GENERATION).and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+fn set_template_generation(set: &mut DaemonSet, generation: i64) {
+    let annotations = set.metadata.annotations.get_or_insert_default();
+    annotations.insert(TEMPLATE_GENERATION.to_owned(), generation.to_string());
+}
+
+fn validate_spec(set: &DaemonSet, rules: &Rules, invalid_selector_values: bool) -> Faults {
+    let nothing = DaemonSetSpec::default();
+    let spec = set.spec.as_ref().unwrap_or(&nothing);
+    let path = Path::new("spec");
+    let leniency = Leniency {
+        invalid_values: rules.invalid_affinity_values || invalid_selector_values,
+        ..Leniency::default()
+    };
+    let selector = (!pod_template::is_absent(&spec.selector)).then_some(&spec.selector);
+    let selector_path = path.child("selector");
+    let mut faults = selectors::validate(selector, leniency, &selector_path);
+    let template_path = path.child("template");
+    if !pod_template::Selection::of(&spec.selector).matches(pod_template::labels(&spec.template)) {
+        faults.push(pod_template::unmatched(&spec.template, &template_path));
+    }
+    if selector.is_some_and(selectors::is_empty) {
+        faults.push(Fault::invalid(
+            &selector_path,
+            selectors::printed(&spec.selector),
+            "empty selector is invalid for daemonset",
+        ));
+    }
+    faults.extend(pod_template::validate(&spec.template, rules, &template_path));
+    faults.extend(pod_template::runs_on(&spec.template, "DaemonSet", &template_path));
+    faults.extend(negative(&path.child("minReadySeconds"), spec.min_ready_seconds.unwrap_or_default()));
+    faults.extend(negative(&path.child("templateGeneration"), template_generation(set)));
+    if let Some(strategy) = &spec.update_strategy {
+        faults.extend(validate_strategy(strategy, &path.child("updateStrategy")));
+    }
+    faults
+        .extend(spec.revision_history_limit.and_then(|it| negative(&path.child("revisionHistoryLimit"), it)));
+    faults
+}
+
+fn validate_strategy(strategy: &DaemonSetUpdateStrategy, path: &Path) -> Faults {
+    let rolling_path = path.child("rollingUpdate");
+    match (strategy.type_.text(), &strategy.rolling_update) {
+        ("OnDelete", _) => Vec::new(),
+        ("RollingUpdate", None) => vec![Fault::required(&rolling_path, "")],
+        ("RollingUpdate", Some(rolling)) => validate_rolling(rolling, &rolling_path),
+        _ => {
+            vec![Fault::not_supported(path, printed_strategy(strategy), &["RollingUpdate", "OnDelete"])]
+        }
+    }
+}
+
+fn printed_strategy(strategy: &DaemonSetUpdateStrategy) -> BadValue {
+    BadValue::Json(
+        serde_json::json!({"Type": strategy.type_.text(), "RollingUpdate": strategy.rolling_update}),
+    )
+}
+
+fn validate_rolling(rolling: &RollingUpdateDaemonSet, path: &Path) -> Faults {
+    let zero = IntOrString::Int(0);
+    let unavailable = rolling.max_unavailable.as_ref().unwrap_or(&zero);
+    let surge = rolling.max_surge.as_ref().unwrap_or(&zero);
+    let (unavailable_path, surge_path) = (path.child("maxUnavailable"), path.child("maxSurge"));
+    let mut faults = workloads::int_or_percent(unavailable, &unavailable_path);
+    faults.extend(workloads::int_or_percent(surge, &surge_path));
+    faults.extend(workloads::above_all(unavailable, &unavailable_path));
+    faults.extend(workloads::above_all(surge, &surge_path));
+    match (workloads::amount(unavailable) != 0, workloads::amount(surge) != 0) {
+        (true, true) => faults.push(Fault::invalid(
+            &surge_path,
+            workloads::printed(surge),
+            "may not be set when maxUnavailable is non-zero",
+        )),
+        (false, false) => {
+            faults.push(Fault::required(&unavailable_path, "cannot be 0 when maxSurge is 0"));
+        }
+        _ => {}
+    }
+    faults
+}
+
+fn validate_status(status: &DaemonSetStatus, old: &DaemonSetStatus) -> Faults {
+    let wide = |count: Option<i32>| i64::from(count.unwrap_or_default());
+    Counts::new(&Path::new("status"))
+        .counted(&[
+            ("currentNumberScheduled", i64::from(status.current_number_scheduled)),
+            ("numberMisscheduled", i64::from(status.number_misscheduled)),
+            ("desiredNumberScheduled", i64::from(status.desired_number_scheduled)),
+            ("numberReady", i64::from(status.number_ready)),
+            ("observedGeneration", status.observed_generation.unwrap_or_default()),
+            ("updatedNumberScheduled", wide(status.updated_number_scheduled)),
+            ("numberAvailable", wide(status.number_available)),
+            ("numberUnavailable", wide(status.number_unavailable)),
+            ("collisionCount", wide(status.collision_count)),
+        ])
+        .growing("collisionCount", status.collision_count, old.collision_count)
+        .faults()
 }

@@ -1,8 +1,24 @@
 //! Deployments: `deployments` of `apps/v1`.
 
-use k8s_openapi::api::apps::v1::Deployment;
+use api_types::field::{BadValue, Fault, Faults, Path};
+use k8s_openapi::{
+    api::apps::v1::{
+        Deployment, DeploymentSpec, DeploymentStatus, DeploymentStrategy, RollingUpdateDeployment,
+    },
+    apimachinery::pkg::util::intstr::IntOrString,
+};
+use serde_json::Value;
 
-use crate::registry::strategy::{Generation, Names, Strategy};
+use crate::{
+    registry::strategy::{Context, Generation, Names, Strategy},
+    resources::shared::{
+        optional::{Text, negative, same},
+        pod_spec::Rules,
+        pod_template::{self, Selection},
+        selectors,
+        workloads::{self, Counts},
+    },
+};
 
 /// The strategy of Deployments.
 pub(crate) struct Deployments;
@@ -22,4 +38,185 @@ impl Strategy for Deployments {
     };
     const GENERATION: Generation = Generation::SpecOrAnnotations;
     const STATUS: bool = true;
+    const REJUDGES_METADATA: bool = false;
+
+    fn mark(raw: &Value, deployment: &mut Deployment) {
+        if workloads::lacks(raw, "/spec/selector") {
+            pod_template::mark_absent(&mut deployment.spec.get_or_insert_default().selector);
+        }
+    }
+
+    fn default(deployment: &mut Deployment) {
+        let spec = deployment.spec.get_or_insert_default();
+        spec.replicas.get_or_insert(1);
+        let strategy = spec.strategy.get_or_insert_default();
+        strategy.type_.or_set("RollingUpdate");
+        if strategy.type_.text() == "RollingUpdate" {
+            let rolling = strategy.rolling_update.get_or_insert_default();
+            rolling.max_unavailable.get_or_insert_with(quarter);
+            rolling.max_surge.get_or_insert_with(quarter);
+        }
+        spec.revision_history_limit.get_or_insert(10);
+        spec.progress_deadline_seconds.get_or_insert(600);
+        pod_template::default(&mut spec.template);
+    }
+
+    fn prepare_for_create(_cx: &Context<'_>, deployment: &mut Deployment) {
+        let spec = deployment.spec.get_or_insert_default();
+        pod_template::prepare(&mut spec.template, None);
+        deployment.status = None;
+    }
+
+    fn validate(_cx: &Context<'_>, deployment: &Deployment) -> Faults {
+        validate_spec(deployment, &Rules::default())
+    }
+
+    fn prepare_for_update(_cx: &Context<'_>, deployment: &mut Deployment, old: &Deployment) {
+        let spec = deployment.spec.get_or_insert_default();
+        pod_template::prepare(&mut spec.template, old.spec.as_ref().map(|old| &old.template));
+    }
+
+    fn validate_update(_cx: &Context<'_>, deployment: &Deployment, old: &Deployment) -> Faults {
+        let rules = pod_template::rules(old.spec.as_ref().map(|old| &old.template));
+        let mut faults = validate_spec(deployment, &rules);
+        if let (Some(new), Some(old)) = (&deployment.spec, &old.spec) {
+            let path = Path::new("spec.selector");
+            faults.extend(pod_template::immutable_selector(&new.selector, &old.selector, &path));
+        }
+        faults
+    }
+
+    fn prepare_for_status_update(_cx: &Context<'_>, deployment: &mut Deployment, old: &Deployment) {
+        deployment.metadata.labels.clone_from(&old.metadata.labels);
+    }
+
+    fn validate_status_update(_cx: &Context<'_>, deployment: &Deployment, old: &Deployment) -> Faults {
+        let nothing = DeploymentStatus::default();
+        let status = deployment.status.as_ref().unwrap_or(&nothing);
+        validate_status(status, old.status.as_ref().unwrap_or(&nothing))
+    }
+
+    fn warnings(_cx: &Context<'_>, deployment: &Deployment, old: Option<&Deployment>) -> Vec<String> {
+        let Some(spec) = &deployment.spec else { return Vec::new() };
+        let template = || pod_template::warnings(&spec.template, &Path::new("spec.template"));
+        match old {
+            None => {
+                let name = workloads::name_warning(deployment.metadata.name.as_deref());
+                name.into_iter().chain(template()).collect()
+            }
+            Some(old)
+                if same(&deployment.spec, &old.spec)
+                    && deployment.metadata.annotations == old.metadata.annotations =>
+            {
+                Vec::new()
+            }
+            Some(_) => template(),
+        }
+    }
+}
+
+fn quarter() -> IntOrString {
+    IntOrString::String("25%".to_owned())
+}
+
+fn validate_spec(deployment: &Deployment, rules: &Rules) -> Faults {
+    let nothing = DeploymentSpec::default();
+    let spec = deployment.spec.as_ref().unwrap_or(&nothing);
+    let path = Path::new("spec");
+    let mut faults = Vec::new();
+    faults.extend(negative(&path.child("replicas"), spec.replicas.unwrap_or_default()));
+    let selector_path = path.child("selector");
+    faults.extend(pod_template::validate_selector(&spec.selector, "deployment", &selector_path));
+    let template_path = path.child("template");
+    match Selection::of(&spec.selector) {
+        Selection::Malformed => faults.push(Fault::invalid(
+            &selector_path,
+            selectors::printed(&spec.selector),
+            "invalid label selector",
+        )),
+        selection => {
+            if !selection.matches(pod_template::labels(&spec.template)) {
+                faults.push(pod_template::unmatched(&spec.template, &template_path));
+            }
+            faults.extend(pod_template::validate(&spec.template, rules, &template_path));
+            faults.extend(pod_template::runs_on(&spec.template, "ReplicaSet", &template_path));
+        }
+    }
+    if let Some(strategy) = &spec.strategy {
+        faults.extend(validate_strategy(strategy, &path.child("strategy")));
+    }
+    let ready = spec.min_ready_seconds.unwrap_or_default();
+    faults.extend(negative(&path.child("minReadySeconds"), ready));
+    faults
+        .extend(spec.revision_history_limit.and_then(|it| negative(&path.child("revisionHistoryLimit"), it)));
+    if let Some(deadline) = spec.progress_deadline_seconds {
+        let path = path.child("progressDeadlineSeconds");
+        faults.extend(negative(&path, deadline));
+        if deadline <= ready {
+            faults.push(Fault::invalid(&path, deadline, "must be greater than minReadySeconds"));
+        }
+    }
+    faults
+}
+
+fn validate_strategy(strategy: &DeploymentStrategy, path: &Path) -> Faults {
+    let rolling_path = path.child("rollingUpdate");
+    match (strategy.type_.text(), &strategy.rolling_update) {
+        ("Recreate", Some(_)) => {
+            vec![Fault::forbidden(&rolling_path, "may not be specified when strategy `type` is 'Recreate'")]
+        }
+        ("Recreate", None) => Vec::new(),
+        ("RollingUpdate", None) => {
+            vec![Fault::required(&rolling_path, "this should be defaulted and never be nil")]
+        }
+        ("RollingUpdate", Some(rolling)) => validate_rolling(rolling, &rolling_path),
+        (other, rolling) => {
+            let printed = serde_json::json!({"Type": other, "RollingUpdate": rolling});
+            vec![Fault::not_supported(path, BadValue::Json(printed), &["Recreate", "RollingUpdate"])]
+        }
+    }
+}
+
+fn validate_rolling(rolling: &RollingUpdateDeployment, path: &Path) -> Faults {
+    let zero = IntOrString::Int(0);
+    let unavailable = rolling.max_unavailable.as_ref().unwrap_or(&zero);
+    let surge = rolling.max_surge.as_ref().unwrap_or(&zero);
+    let unavailable_path = path.child("maxUnavailable");
+    let mut faults = workloads::int_or_percent(unavailable, &unavailable_path);
+    faults.extend(workloads::int_or_percent(surge, &path.child("maxSurge")));
+    if workloads::amount(unavailable) == 0 && workloads::amount(surge) == 0 {
+        let value: BadValue = workloads::printed(unavailable);
+        faults.push(Fault::invalid(&unavailable_path, value, "may not be 0 when `maxSurge` is 0"));
+    }
+    faults.extend(workloads::above_all(unavailable, &unavailable_path));
+    faults
+}
+
+fn validate_status(status: &DeploymentStatus, old: &DeploymentStatus) -> Faults {
+    let count = |count: Option<i32>| count.unwrap_or_default();
+    let wide = |count: Option<i32>| i64::from(count.unwrap_or_default());
+    let parts = [
+        ("updatedReplicas", count(status.updated_replicas)),
+        ("readyReplicas", count(status.ready_replicas)),
+        ("availableReplicas", count(status.available_replicas)),
+    ];
+    Counts::new(&Path::new("status"))
+        .counted(&[
+            ("observedGeneration", status.observed_generation.unwrap_or_default()),
+            ("replicas", wide(status.replicas)),
+            ("updatedReplicas", wide(status.updated_replicas)),
+            ("readyReplicas", wide(status.ready_replicas)),
+            ("availableReplicas", wide(status.available_replicas)),
+            ("unavailableReplicas", wide(status.unavailable_replicas)),
+            ("terminatingReplicas", wide(status.terminating_replicas)),
+            ("collisionCount", wide(status.collision_count)),
+        ])
+        .within(&parts, count(status.replicas), "status.replicas")
+        .within(
+            &[("availableReplicas", count(status.available_replicas))],
+            count(status.ready_replicas),
+            "readyReplicas",
+        )
+        .growing("collisionCount", status.collision_count, old.collision_count)
+        .faults()
 }

@@ -1,8 +1,22 @@
 //! ReplicaSets: `replicasets` of `apps/v1`.
 
-use k8s_openapi::api::apps::v1::ReplicaSet;
+use api_types::field::{Fault, Faults, Path};
+use k8s_openapi::api::{
+    apps::v1::{ReplicaSet, ReplicaSetSpec, ReplicaSetStatus},
+    core::v1::PodTemplateSpec,
+};
+use serde_json::Value;
 
-use crate::registry::strategy::{Generation, Names, Strategy};
+use crate::{
+    registry::strategy::{Context, Generation, Names, SelectableField, Strategy},
+    resources::shared::{
+        optional::{negative, same},
+        pod_spec::Rules,
+        pod_template::{self, Selection},
+        selectors,
+        workloads::{self, Counts},
+    },
+};
 
 /// The strategy of ReplicaSets.
 pub(crate) struct ReplicaSets;
@@ -22,4 +36,121 @@ impl Strategy for ReplicaSets {
     };
     const GENERATION: Generation = Generation::Spec;
     const STATUS: bool = true;
+    const REJUDGES_METADATA: bool = false;
+    const SELECTABLE: &'static [SelectableField] =
+        &[SelectableField { label: "status.replicas", path: "status.replicas", absent: "0" }];
+
+    fn mark(raw: &Value, set: &mut ReplicaSet) {
+        if workloads::lacks(raw, "/spec/selector") {
+            pod_template::mark_absent(&mut set.spec.get_or_insert_default().selector);
+        }
+    }
+
+    fn default(set: &mut ReplicaSet) {
+        let spec = set.spec.get_or_insert_default();
+        spec.replicas.get_or_insert(1);
+        pod_template::default(spec.template.get_or_insert_default());
+    }
+
+    fn prepare_for_create(_cx: &Context<'_>, set: &mut ReplicaSet) {
+        let spec = set.spec.get_or_insert_default();
+        pod_template::prepare(spec.template.get_or_insert_default(), None);
+        set.status = None;
+    }
+
+    fn validate(_cx: &Context<'_>, set: &ReplicaSet) -> Faults {
+        validate_spec(set, &Rules::default())
+    }
+
+    fn prepare_for_update(_cx: &Context<'_>, set: &mut ReplicaSet, old: &ReplicaSet) {
+        let spec = set.spec.get_or_insert_default();
+        pod_template::prepare(spec.template.get_or_insert_default(), template(old));
+    }
+
+    fn validate_update(_cx: &Context<'_>, set: &ReplicaSet, old: &ReplicaSet) -> Faults {
+        let mut faults = validate_spec(set, &pod_template::rules(template(old)));
+        if let (Some(new), Some(old)) = (&set.spec, &old.spec) {
+            let path = Path::new("spec.selector");
+            faults.extend(pod_template::immutable_selector(&new.selector, &old.selector, &path));
+        }
+        faults
+    }
+
+    fn validate_status_update(_cx: &Context<'_>, set: &ReplicaSet, _old: &ReplicaSet) -> Faults {
+        set.status.as_ref().map(validate_status).unwrap_or_default()
+    }
+
+    fn warnings(_cx: &Context<'_>, set: &ReplicaSet, old: Option<&ReplicaSet>) -> Vec<String> {
+        let of_template = || {
+            let template = template(set).map(|it| pod_template::warnings(it, &Path::new("spec.template")));
+            template.unwrap_or_default()
+        };
+        match old {
+            None => {
+                let name = workloads::name_warning(set.metadata.name.as_deref());
+                name.into_iter().chain(of_template()).collect()
+            }
+            Some(old) if same(&set.spec, &old.spec) => Vec::new(),
+            Some(_) => of_template(),
+        }
+    }
+}
+
+fn template(set: &ReplicaSet) -> Option<&PodTemplateSpec> {
+    set.spec.as_ref()?.template.as_ref()
+}
+
+fn validate_spec(set: &ReplicaSet, rules: &Rules) -> Faults {
+    let (nothing, no_template) = (ReplicaSetSpec::default(), PodTemplateSpec::default());
+    let spec = set.spec.as_ref().unwrap_or(&nothing);
+    let template = spec.template.as_ref().unwrap_or(&no_template);
+    let path = Path::new("spec");
+    let mut faults = Vec::new();
+    faults.extend(negative(&path.child("replicas"), spec.replicas.unwrap_or_default()));
+    faults.extend(negative(&path.child("minReadySeconds"), spec.min_ready_seconds.unwrap_or_default()));
+    let selector_path = path.child("selector");
+    // Upstream names the wrong kind, and clients may know it so.
+    faults.extend(pod_template::validate_selector(&spec.selector, "deployment", &selector_path));
+    let template_path = path.child("template");
+    match Selection::of(&spec.selector) {
+        Selection::Malformed => faults.push(Fault::invalid(
+            &selector_path,
+            selectors::printed(&spec.selector),
+            "invalid label selector",
+        )),
+        selection => {
+            if !selection.matches(pod_template::labels(template)) {
+                faults.push(pod_template::unmatched(template, &template_path));
+            }
+            faults.extend(pod_template::validate(template, rules, &template_path));
+            faults.extend(pod_template::runs_on(template, "ReplicaSet", &template_path));
+        }
+    }
+    faults
+}
+
+fn validate_status(status: &ReplicaSetStatus) -> Faults {
+    let count = |count: Option<i32>| count.unwrap_or_default();
+    let wide = |count: Option<i32>| i64::from(count.unwrap_or_default());
+    let parts = [
+        ("fullyLabeledReplicas", count(status.fully_labeled_replicas)),
+        ("readyReplicas", count(status.ready_replicas)),
+        ("availableReplicas", count(status.available_replicas)),
+    ];
+    Counts::new(&Path::new("status"))
+        .counted(&[
+            ("replicas", i64::from(status.replicas)),
+            ("fullyLabeledReplicas", wide(status.fully_labeled_replicas)),
+            ("readyReplicas", wide(status.ready_replicas)),
+            ("availableReplicas", wide(status.available_replicas)),
+            ("observedGeneration", status.observed_generation.unwrap_or_default()),
+            ("terminatingReplicas", wide(status.terminating_replicas)),
+        ])
+        .within(&parts, status.replicas, "status.replicas")
+        .within(
+            &[("availableReplicas", count(status.available_replicas))],
+            count(status.ready_replicas),
+            "readyReplicas",
+        )
+        .faults()
 }

@@ -1,8 +1,12 @@
 //! PodTemplates: `podtemplates` of `v1`.
 
-use k8s_openapi::api::core::v1::PodTemplate;
+use api_types::field::{Faults, Path};
+use k8s_openapi::api::core::v1::{PodTemplate, PodTemplateSpec};
 
-use crate::registry::strategy::{Names, Strategy};
+use crate::{
+    registry::strategy::{Context, Generation, Names, Strategy},
+    resources::shared::{optional::same, pod_spec::Rules, pod_template},
+};
 
 /// The strategy of PodTemplates.
 pub(crate) struct PodTemplates;
@@ -20,4 +24,39 @@ impl Strategy for PodTemplates {
         categories: &[],
         namespaced: true,
     };
+    const GENERATION: Generation = Generation::Content;
+    const REJUDGES_METADATA: bool = false;
+
+    fn default(template: &mut PodTemplate) {
+        pod_template::default(template.template.get_or_insert_default());
+    }
+
+    fn prepare_for_create(_cx: &Context<'_>, template: &mut PodTemplate) {
+        pod_template::prepare(template.template.get_or_insert_default(), None);
+    }
+
+    fn validate(_cx: &Context<'_>, template: &PodTemplate) -> Faults {
+        validate(template, &Rules::default())
+    }
+
+    fn prepare_for_update(_cx: &Context<'_>, template: &mut PodTemplate, old: &PodTemplate) {
+        pod_template::prepare(template.template.get_or_insert_default(), old.template.as_ref());
+    }
+
+    fn validate_update(_cx: &Context<'_>, template: &PodTemplate, old: &PodTemplate) -> Faults {
+        validate(template, &pod_template::rules(old.template.as_ref()))
+    }
+
+    fn warnings(_cx: &Context<'_>, template: &PodTemplate, old: Option<&PodTemplate>) -> Vec<String> {
+        if old.is_some_and(|old| same(&template.template, &old.template)) {
+            return Vec::new();
+        }
+        let template = template.template.as_ref();
+        template.map(|it| pod_template::warnings(it, &Path::new("template"))).unwrap_or_default()
+    }
+}
+
+fn validate(template: &PodTemplate, rules: &Rules) -> Faults {
+    let nothing = PodTemplateSpec::default();
+    pod_template::validate(template.template.as_ref().unwrap_or(&nothing), rules, &Path::new("template"))
 }

@@ -103,6 +103,20 @@ pub fn validate_update(new: &Value, old: &Value) -> Faults {
     faults
 }
 
+/// What built-in kinds have against finalizers besides: those without a domain must be known ones.
+pub fn validate_known_finalizers(meta: &Value) -> Faults {
+    let path = Path::new("metadata").child("finalizers");
+    let names = list(meta, "finalizers").iter().filter_map(Value::as_str).enumerate();
+    names.filter_map(|(index, name)| unknown_finalizer(name, &path.index(index))).collect()
+}
+
+/// The fault of a finalizer without a domain that nobody knows.
+pub fn unknown_finalizer(name: &str, path: &Path) -> Option<Fault> {
+    (!name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion")).then(|| {
+        Fault::invalid(path, name, "name is neither a standard finalizer name nor is it fully qualified")
+    })
+}
+
 /// What is wrong with annotations: their keys, whose case does not matter, and their size.
 pub fn validate_annotations(annotations: Option<&BTreeMap<String, String>>, path: &Path) -> Faults {
     let pairs = annotations.into_iter().flatten().map(|(key, value)| (key.as_str(), value.as_str()));

@@ -95,6 +95,18 @@ pub fn dns1123_subdomain(value: &str) -> Vec<String> {
     faults
 }
 
+/// As [`dns1123_subdomain`], for fields whose limit is told in bytes.
+pub fn long_name(value: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    if value.len() > DNS_SUBDOMAIN_LENGTH_MAX {
+        faults.push(format!("must be no more than {DNS_SUBDOMAIN_LENGTH_MAX} bytes"));
+    }
+    if !is_dns1123_subdomain_text(value) {
+        faults.push(subdomain_form());
+    }
+    faults
+}
+
 /// DNS subdomain (RFC 1123) in which labels may also hold underscores, and begin with one.
 pub fn dns1123_subdomain_with_underscore(value: &str) -> Vec<String> {
     let mut faults = at_most_characters(value, DNS_SUBDOMAIN_LENGTH_MAX);
@@ -163,12 +175,7 @@ pub fn qualified_name(value: &str) -> Vec<String> {
             name
         }
         Some((prefix, name)) => {
-            if prefix.len() > DNS_SUBDOMAIN_LENGTH_MAX {
-                faults.push(format!("prefix part must be no more than {DNS_SUBDOMAIN_LENGTH_MAX} bytes"));
-            }
-            if !is_dns1123_subdomain_text(prefix) {
-                faults.push(format!("prefix part {}", subdomain_form()));
-            }
+            faults.extend(long_name(prefix).into_iter().map(|sentence| format!("prefix part {sentence}")));
             name
         }
     };

@@ -14,8 +14,8 @@ use super::super::{
 };
 use crate::{
     http::respond::Answer,
-    interim::pods,
     registry::{Call, strategy::Part, update::Plan},
+    resources::core::pods,
     server::Server,
 };
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use api_types::field::{BadValue, Fault, Faults, Path};
+use api_types::field::{Fault, Faults, Path};
 use k8s_openapi::api::core::v1::{
     Container, ContainerPort, ContainerResizePolicy, EphemeralContainer, ResourceRequirements,
 };
@@ -334,12 +334,4 @@ fn restart_policy(container: &Container, path: &Path) -> Faults {
         }
     }
     faults
-}
-
-/// A number or a name of a port, as messages print it.
-pub(super) fn int_or_string(value: &k8s_openapi::apimachinery::pkg::util::intstr::IntOrString) -> BadValue {
-    match value {
-        k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::Int(number) => (*number).into(),
-        k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::String(text) => text.into(),
-    }
 }
