@@ -32,6 +32,7 @@ use k8s_openapi::api::core::v1::{Container, EphemeralContainer, PodSpec};
 use super::optional::Items;
 
 pub(crate) use containers::validate_images;
+pub(crate) use resources::validate_requirements;
 pub(crate) use rules::Rules;
 pub(crate) use validate::{PodMeta, validate};
 
