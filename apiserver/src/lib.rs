@@ -25,4 +25,6 @@ pub mod discovery;
 pub mod openapi;
 
 pub mod bootstrap;
+pub mod observe;
+
 pub mod interim;

@@ -29,7 +29,28 @@ struct Info {
 
 /// The document, indented as upstream has it.
 pub fn document() -> Bytes {
-    let info = Info {
+    // A struct of strings always has a JSON form.
+    Bytes::from(serde_json::to_vec_pretty(&info()).unwrap_or_default())
+}
+
+/// The same as the labels of the metric `kubernetes_build_info`.
+pub fn labels() -> Vec<(&'static str, String)> {
+    let info = info();
+    vec![
+        ("build_date", info.build_date.to_owned()),
+        ("compiler", info.compiler.to_owned()),
+        ("git_commit", info.git_commit.to_owned()),
+        ("git_tree_state", info.git_tree_state.to_owned()),
+        ("git_version", info.git_version.to_owned()),
+        ("go_version", info.go_version.to_owned()),
+        ("major", info.major.to_owned()),
+        ("minor", info.minor.to_owned()),
+        ("platform", info.platform),
+    ]
+}
+
+fn info() -> Info {
+    Info {
         major: "1",
         minor: "36",
         emulation_major: "1",
@@ -45,9 +66,7 @@ pub fn document() -> Bytes {
         go_version: concat!("rust", env!("CARGO_PKG_RUST_VERSION")),
         compiler: "rustc",
         platform: format!("{}/{}", std::env::consts::OS, go_architecture()),
-    };
-    // A struct of strings always has a JSON form.
-    Bytes::from(serde_json::to_vec_pretty(&info).unwrap_or_default())
+    }
 }
 
 /// The architecture as Go and container images call it.

@@ -1,0 +1,7 @@
+//! How the server is doing, told to probes ([`health`]) and to Prometheus ([`metrics`]).
+//!
+//! Paths, names of checks and of metrics are upstream's, so that static pods, dashboards and alerts written for it
+//! work. Nothing here knows requests or the store: others report, this module counts and renders.
+
+pub mod health;
+pub mod metrics;
