@@ -530,10 +530,8 @@ impl Api {
         if answer.kind.as_deref() == Some("Status") {
             return Ok(Deleted::Gone { uid: answer.details.uid });
         }
-        // A pod without a node ends at once, though the answer shows it marked: its grace period then reads 0.
-        let at_once =
-            answer.metadata.deletion_grace_period_seconds == Some(0) && answer.metadata.finalizers.is_empty();
-        Ok(if answer.metadata.is_terminating() && !at_once {
+        // A pod without a node ends at once, though the answer is the pod, marked.
+        Ok(if answer.metadata.is_terminating() && !answer.metadata.is_ending() {
             Deleted::Marked(answer.metadata.revision)
         } else {
             Deleted::Gone { uid: answer.metadata.uid }

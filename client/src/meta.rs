@@ -334,6 +334,14 @@ impl Meta {
         self.deletion_timestamp.is_some()
     }
 
+    /// Whether deletion was asked for and nothing holds the object any more: no finalizer, no grace period. An answer that
+    /// shows an object so shows it for the last time.
+    pub fn is_ending(&self) -> bool {
+        self.is_terminating()
+            && self.finalizers.is_empty()
+            && self.deletion_grace_period_seconds.is_none_or(|seconds| seconds == 0)
+    }
+
     /// Whether the finalizer is set.
     pub fn has_finalizer(&self, finalizer: &str) -> bool {
         self.finalizers.iter().any(|candidate| &**candidate == finalizer)

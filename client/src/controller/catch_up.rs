@@ -84,7 +84,7 @@ async fn ask(
     cache: &Arc<dyn ErasedCache>,
 ) -> Result<Vec<Mark>, Error> {
     let epoch = cache.progress().epoch;
-    let known = cache.peek(key);
+    let known = cache.uid(key);
     let newest = if key.name.is_empty() {
         let selection = Selection {
             fields: cache.field_selector().to_owned(),
@@ -101,7 +101,7 @@ async fn ask(
     };
     Ok(match (newest, known) {
         (Some(revision), _) => vec![Mark::Revision { resource: resource.clone(), revision, epoch }],
-        (None, Some((uid, ..))) => vec![Mark::Gone { resource: resource.clone(), key: key.clone(), uid }],
+        (None, Some(uid)) => vec![Mark::Gone { resource: resource.clone(), key: key.clone(), uid }],
         (None, None) => Vec::new(),
     })
 }
@@ -156,7 +156,8 @@ impl Mark {
                 progress.epoch != *epoch || progress.revision >= *revision
             }
             Self::Gone { key, uid, .. } => {
-                cache.peek(key).is_none_or(|(now, terminating, _)| now != *uid || terminating)
+                // Marked is not gone: only its absence shows that what was written has been seen.
+                cache.uid(key).is_none_or(|now| now != *uid)
             }
             Self::Unknown { .. } => false,
         }

@@ -196,14 +196,18 @@ impl Executor {
             Ok(Answer { metadata }) => {
                 written.revision = metadata.revision;
                 if written.key.name.is_empty() {
-                    written.key.name = metadata.name;
+                    written.key.name = std::sync::Arc::clone(&metadata.name);
                 }
-                let effect = match verb {
-                    Verb::Delete(_) if metadata.revision.is_none() => {
-                        Some(Effect::Deleted(resource.clone(), key.clone(), metadata.uid))
-                    }
-                    _ if metadata.revision.is_none() => None,
-                    _ => Some(Effect::Wrote(resource.clone(), metadata.revision)),
+                let deleted = match verb {
+                    Verb::Delete(_) => metadata.revision.is_none(),
+                    // Taking away the last thing that holds an object deletes it; the answer shows its old revision.
+                    Verb::Create(_) | Verb::Update(_) | Verb::Patch(_) => metadata.is_ending(),
+                };
+                let effect = if deleted {
+                    Some(Effect::Deleted(resource.clone(), key.clone(), metadata.uid))
+                } else {
+                    let known = !metadata.revision.is_none();
+                    known.then(|| Effect::Wrote(resource.clone(), metadata.revision))
                 };
                 Done { written, effect, error: None }
             }
@@ -221,8 +225,10 @@ impl Executor {
 /// What an error means for the request that met it.
 fn judge(request: &Request, error: &Error) -> Outcome {
     let conflict = match request.verb {
-        Verb::Create(_) => error.is_already_exists() || error.is_conflict(),
-        Verb::Update(_) | Verb::Patch(_) | Verb::Delete(_) => error.is_conflict(),
+        Verb::Create(_) if request.subresource.is_empty() => error.is_already_exists() || error.is_conflict(),
+        // That the object is gone is the strongest form of its not being what the plan thought.
+        Verb::Create(_) | Verb::Update(_) | Verb::Patch(_) => error.is_conflict() || error.is_not_found(),
+        Verb::Delete(_) => error.is_conflict(),
     };
     match request.verb {
         Verb::Delete(_) if error.is_not_found() => Outcome::Moot,

@@ -44,7 +44,7 @@ pub enum Write {
     /// An Event for people. Best effort: it is not waited for.
     Event {
         /// The object it is about.
-        about: ObjectRef,
+        about: Box<ObjectRef>,
         /// What it says.
         note: Note,
     },
@@ -82,7 +82,7 @@ pub enum Verb {
     Delete(DeleteOptions),
 }
 
-/// What a conflict means: `Conflict` for an update, patch or delete, `AlreadyExists` for a create.
+/// What a conflict means: `Conflict` for any write, `AlreadyExists` for a create, `NotFound` for an update or patch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnConflict {
     /// Somebody was faster: end the plan and look again at once.
@@ -182,7 +182,7 @@ impl From<Request> for Write {
 impl Write {
     /// An Event.
     pub fn event(about: ObjectRef, note: Note) -> Self {
-        Self::Event { about, note }
+        Self::Event { about: Box::new(about), note }
     }
 
     /// Requests in any order, in slow start.

@@ -398,6 +398,50 @@ async fn a_conflict_is_looked_at_again_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_object_that_goes_with_its_last_finalizer_is_waited_for() {
+    /// Takes its finalizer off what is terminating.
+    struct Finalizer;
+
+    impl Controller for Finalizer {
+        type Root = ReplicaSet;
+        type Observed = Arc<ReplicaSet>;
+        const NAME: &'static str = "finalizer";
+
+        fn triggers(&self, on: &mut Triggers<ReplicaSet>) {
+            on.root();
+        }
+
+        fn observe(&self, root: &Key, caches: &Caches) -> Option<Arc<ReplicaSet>> {
+            caches.read::<ReplicaSet>().get(root).filter(|root| root.metadata.is_terminating())
+        }
+
+        fn reconcile(&self, root: &Arc<ReplicaSet>, _now: Timestamp) -> Plan {
+            let patch = Patch::merge(json!({"metadata": {"finalizers": null}}));
+            Plan::because("nothing is left to do before it goes")
+                .then(Request::patch(REPLICA_SETS, root.metadata.key(), patch).if_same(&root.metadata.uid))
+                .look_again(Duration::from_millis(1))
+        }
+    }
+
+    let world = World::new();
+    world.manager.start(Finalizer, Options::default());
+    world.server.put(
+        &REPLICA_SETS,
+        json!({"metadata": {"namespace": "ns", "name": "web", "finalizers": ["f"]}, "spec": {"replicas": 0}}),
+    );
+    settle().await;
+    world.server.api().delete(&REPLICA_SETS, &key(), &DeleteOptions::default()).await.unwrap();
+    world.server.take_requests();
+    // The patch goes through, its news does not.
+    world.server.set_latency(Duration::from_millis(10));
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    world.server.hold_watches("replicasets");
+    settle().await;
+    let patches = world.writes();
+    assert_eq!((patches.len(), world.server.get(&REPLICA_SETS, &key())), (1, None), "{patches:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_panic_costs_only_the_look_it_happened_in() {
     let world = World::new();
     world.manager.start(Replicas, Options::workers(1));

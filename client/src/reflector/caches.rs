@@ -63,8 +63,8 @@ pub(crate) type Condition = Box<dyn Fn(&dyn ErasedCache) -> bool + Send + Sync>;
 /// A cache whatever its kind: what catching up needs.
 pub(crate) trait ErasedCache: Send + Sync {
     fn progress(&self) -> Progress;
-    /// The uid, and whether it is terminating, of the object at a place.
-    fn peek(&self, key: &Key) -> Option<(Box<str>, bool, Revision)>;
+    /// The uid of the object at a place.
+    fn uid(&self, key: &Key) -> Option<Box<str>>;
     fn synced(&self) -> BoxFuture<'_, ()>;
     /// Which objects the cache keeps; all if empty.
     fn field_selector(&self) -> &'static str;
@@ -79,10 +79,8 @@ impl<K: Kind> ErasedCache for Cache<K> {
         self.progress()
     }
 
-    fn peek(&self, key: &Key) -> Option<(Box<str>, bool, Revision)> {
-        let object = self.get(key)?;
-        let meta = object.meta();
-        Some((meta.uid.clone(), meta.is_terminating(), meta.revision))
+    fn uid(&self, key: &Key) -> Option<Box<str>> {
+        Some(self.get(key)?.meta().uid.clone())
     }
 
     fn synced(&self) -> BoxFuture<'_, ()> {
