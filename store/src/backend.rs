@@ -4,6 +4,7 @@
 //! revision of it once and in order. A write that was acknowledged is durable as far as the backend promises durability
 //! at all (memory does not, embedded and etcd do).
 
+pub mod embedded;
 pub mod memory;
 mod mvcc;
 

@@ -11,5 +11,9 @@ pub mod cache;
 pub mod conformance;
 mod prefix_map;
 
-pub use backend::{Backend, Entry, Error, Event, Page, Range, Revision, memory::Memory};
+pub use backend::{
+    Backend, Entry, Error, Event, Page, Range, Revision,
+    embedded::{Embedded, Options},
+    memory::Memory,
+};
 pub use cache::Cache;

@@ -55,6 +55,13 @@ pub(in super::super) struct State {
     expiring: BTreeSet<(Deadline, Arc<str>)>,
 }
 
+/// A state's records now and the way back to the oldest revision it can show. Made under a lock, used without.
+#[derive(Debug)]
+pub(in super::super) struct Past {
+    records: OrdMap<Arc<str>, Arc<Record>>,
+    log: Vec<Arc<Change>>,
+}
+
 /// Writes decided on top of a state that has not seen them yet. A later one sees the earlier ones.
 pub(in super::super) struct Batch<'a> {
     state: &'a State,
@@ -205,13 +212,13 @@ impl State {
     pub(in super::super) fn records_at(&self, at: Revision) -> Result<OrdMap<Arc<str>, Arc<Record>>> {
         let at = self.readable(at)?;
         let mut records = self.records.clone();
-        for change in self.log.iter().rev().take_while(|change| change.revision > at) {
-            match &change.previous {
-                Some(record) => records.insert(Arc::clone(&change.key), Arc::clone(record)),
-                None => records.remove(&change.key),
-            };
-        }
+        undo(&mut records, self.log.iter().rev().take_while(|change| change.revision > at));
         Ok(records)
+    }
+
+    /// What is needed to find the records at [`State::compacted`]. It copies the log's pointers.
+    pub(in super::super) fn past(&self) -> Past {
+        Past { records: self.records.clone(), log: self.log.iter().cloned().collect() }
     }
 
     /// Changes of a prefix after a revision, no more than `limit` of them, and how far that got.
@@ -241,11 +248,6 @@ impl State {
         Ok((events, self.revision.max(after)))
     }
 
-    /// The log, oldest first.
-    pub(in super::super) fn log(&self) -> &VecDeque<Arc<Change>> {
-        &self.log
-    }
-
     fn readable(&self, at: Revision) -> Result<Revision> {
         let at = at.max(Revision::FIRST);
         if at > self.revision {
@@ -255,6 +257,28 @@ impl State {
             return Err(Error::Compacted { asked: at, oldest: self.compacted });
         }
         Ok(at)
+    }
+}
+
+fn undo<'a>(
+    records: &mut OrdMap<Arc<str>, Arc<Record>>,
+    newest_first: impl Iterator<Item = &'a Arc<Change>>,
+) {
+    for change in newest_first {
+        match &change.previous {
+            Some(record) => records.insert(Arc::clone(&change.key), Arc::clone(record)),
+            None => records.remove(&change.key),
+        };
+    }
+}
+
+// === impl Past ===
+
+impl Past {
+    /// The records at the oldest revision.
+    pub(in super::super) fn into_records(mut self) -> OrdMap<Arc<str>, Arc<Record>> {
+        undo(&mut self.records, self.log.iter().rev());
+        self.records
     }
 }
 
