@@ -140,7 +140,7 @@ async fn the_log_does_not_grow_for_ever_and_nothing_is_lost_with_it() {
         store.range(Range { at: Some(older), ..Range::default() }).await,
         Err(Error::Compacted { .. })
     ));
-    assert_eq!(store.size().unwrap() > 0, true);
+    assert!(store.size().unwrap() > 0);
 }
 
 #[tokio::test]

@@ -85,8 +85,8 @@ impl SimState {
         for start in (0..content.len()).step_by(SECTOR) {
             let end = (start + SECTOR).min(content.len());
             let pick = usize::try_from(self.dice(versions.len() as u64)).unwrap();
-            for at in start..end {
-                content[at] = versions[pick].get(at).copied().unwrap_or(0);
+            for (at, byte) in (start..).zip(&mut content[start..end]) {
+                *byte = versions[pick].get(at).copied().unwrap_or(0);
             }
         }
         self.files[id].durable = content;
