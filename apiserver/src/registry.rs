@@ -146,7 +146,14 @@ impl Registry {
     fn normalise(&self, served: &Served, object: Value) -> Result<Value, Status> {
         match served.storage.resource.schema() {
             Some(schema) => {
-                wire::typed::coerce(object, schema).map(|decoded| decoded.value).map_err(Status::internal)
+                let mut object = wire::typed::coerce(object, schema)
+                    .map(|decoded| decoded.value)
+                    .map_err(Status::internal)?;
+                // What is stored as JSON keeps empty lists; all else loses them on upstream's way to the store.
+                if !keys::is_stored_as_json(&served.storage.resource.resource()) {
+                    wire::typed::as_stored(&mut object, schema);
+                }
+                Ok(object)
             }
             None => Ok(object),
         }

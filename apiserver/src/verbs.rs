@@ -70,6 +70,15 @@ pub async fn run(server: &Arc<Server>, asked: Asked) -> Result<Answer, Status> {
         verb => verbs.contains(&verb),
     };
     let names = asked.served.names();
+    let on_object = !asked.info.name.is_empty() && asked.info.named_by_path;
+    let routed = |verb: &&str| match *verb {
+        "get" | "update" | "patch" | "delete" => on_object,
+        "list" | "create" | "deletecollection" => !on_object,
+        _ => false,
+    };
+    if !verbs.iter().any(routed) {
+        return Err(Status::no_such_path());
+    }
     if !allowed || (names.namespaced && asked.info.namespace.is_empty() && needs_namespace(&verb)) {
         return Err(method_not_allowed());
     }

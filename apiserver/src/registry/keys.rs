@@ -25,6 +25,11 @@ pub fn prefix(resource: &GroupResource) -> String {
     }
 }
 
+/// Whether upstream stores a resource as JSON, as it does with those of its outer servers.
+pub fn is_stored_as_json(resource: &GroupResource) -> bool {
+    matches!(resource.group.as_str(), "apiextensions.k8s.io" | "apiregistration.k8s.io")
+}
+
 /// The prefix of the keys of a custom resource.
 pub fn custom_prefix(resource: &GroupResource) -> String {
     format!("/registry/{}/{}/", resource.group, resource.resource)

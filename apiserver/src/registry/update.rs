@@ -24,6 +24,8 @@ pub struct Plan {
     pub part: Part,
     /// Whether a missing object is made, even where the kind does not do so for plain updates (server-side apply).
     pub create_missing: bool,
+    /// Whether a uid in the new object is a precondition (a replacement) or a change like any other (a patch).
+    pub uid_precondition: bool,
     /// Whether the caller computed the new object's ownership already (server-side apply).
     pub owned: bool,
 }
@@ -109,10 +111,13 @@ impl Registry {
                 call.name
             )));
         }
-        if !object.uid().is_empty() && object.uid() != old.uid() {
+        if plan.uid_precondition && !object.uid().is_empty() && object.uid() != old.uid() {
             return Err(precondition(call, object.uid(), old.uid()));
         }
         let asked = object.resource_version().to_owned();
+        if !asked.is_empty() {
+            crate::verbs::parse_version(&asked).map_err(|why| Status::failure(500, "", why))?;
+        }
         let unconditional = asked.is_empty() || asked == "0";
         if unconditional {
             if !kind.updates_unconditionally() {
@@ -170,10 +175,13 @@ impl Registry {
             kind.names().namespaced,
             &|name, prefix| shared::names::path_segment(name, prefix),
         );
-        faults.extend(shared::metadata::validate_update(
+        let changes = shared::metadata::validate_update(
             object.get("metadata").unwrap_or(&Value::Null),
             old.get("metadata").unwrap_or(&Value::Null),
-        ));
+        );
+        // Upstream checks these for all kinds, and again in every kind: each fault is told twice.
+        faults.extend(changes.clone());
+        faults.extend(changes);
         faults.extend(checked.faults);
         refuse(call, &call.name, faults)?;
         warnings.extend(checked.warnings);
@@ -209,7 +217,8 @@ impl Registry {
         if is_last_finalizer(&object) {
             if !call.dry_run {
                 match self.backend.delete(&call.key(&call.name), current.revision).await {
-                    Ok(revision) => object.set_meta("resourceVersion", revision.to_string()),
+                    // The answer is the object as it was last stored, with that version.
+                    Ok(_) => {}
                     Err(error) => return self.raced(call, &error, conditional),
                 }
                 self.after_delete(call, &object).await;

@@ -12,7 +12,10 @@ use api_types::{
     wire,
 };
 use axum::body::Body;
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{
+    Engine, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::URL_SAFE_NO_PAD},
+};
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
@@ -40,6 +43,14 @@ use crate::{
 
 /// How many bytes of a long list go out at once.
 const CHUNK: usize = 64 * 1024;
+
+/// Reads tokens as Go does: it does not mind bits that are left over.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone)
+        .with_decode_allow_trailing_bits(true),
+);
 
 #[derive(Serialize, Deserialize)]
 struct Token {
@@ -186,12 +197,13 @@ pub(super) async fn find(asked: &Asked, options: &List) -> Result<Found, Status>
     let mut last: Option<Arc<str>> = None;
     let mut more = false;
     for object in snapshot.range(&prefix, after.as_deref()) {
-        if !matches(&options.labels, &options.fields, &object.header) {
-            continue;
-        }
+        // Whatever comes after a full page makes another one: it is not looked at whether it will be selected.
         if limit > 0 && objects.len() == limit {
             more = true;
             break;
+        }
+        if !matches(&options.labels, &options.fields, &object.header) {
+            continue;
         }
         last = Some(Arc::clone(&object.key));
         objects.push(Arc::clone(object));
@@ -245,7 +257,7 @@ async fn at(cache: &Cache, version: u64) -> Result<Snapshot, Status> {
 async fn resume(cache: &Cache, text: &str, prefix: &str) -> Result<(Snapshot, Option<String>), Status> {
     let invalid = |why: String| Status::bad_request(format!("invalid continue token: {why}"));
     let malformed = |why: &dyn std::fmt::Display| invalid(format!("continue key is not valid: {why}"));
-    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|error| malformed(&error))?;
+    let bytes = LENIENT.decode(text).map_err(|error| malformed(&error))?;
     let (value, _) = wire::json::decode(&bytes).map_err(|error| malformed(&error))?;
     let token: Token = serde_json::from_value(value).map_err(|error| malformed(&error))?;
     if token.v != "meta.k8s.io/v1" {

@@ -50,7 +50,12 @@ pub(super) async fn patch_part(server: &Arc<Server>, mut asked: Asked, part: Par
         // An apply may create: that needs another permission, asked only if it comes to that.
         patched.may_create(server, &asked, &call).await?;
     }
-    let plan = Plan { part, create_missing: kind == Kind::Apply, owned: kind == Kind::Apply };
+    let plan = Plan {
+        part,
+        create_missing: kind == Kind::Apply,
+        uid_precondition: false,
+        owned: kind == Kind::Apply,
+    };
     let warnings = parking_lot::Mutex::new(Vec::new());
     let written = server
         .registry

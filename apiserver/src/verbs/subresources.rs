@@ -69,7 +69,7 @@ async fn part_of(server: &Arc<Server>, mut asked: Asked, part: Part) -> Result<A
             let Decoded { object, mut warnings } = body_object(server, &mut asked, &options).await?;
             check_name(&object, &asked.info.name)?;
             let call = asked.call(server, &options);
-            let plan = Plan { part, create_missing: false, owned: false };
+            let plan = Plan { part, create_missing: false, uid_precondition: true, owned: false };
             let written = server.registry.update(&call, plan, &|_| Ok(object.clone())).await?;
             warnings.extend(written.warnings);
             let mut answer = asked.answer(server, 200, &written.object)?;

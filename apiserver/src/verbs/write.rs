@@ -55,7 +55,7 @@ pub(super) async fn update(server: &Arc<Server>, mut asked: Asked) -> Result<Ans
     let Decoded { object, mut warnings } = body_object(server, &mut asked, &options).await?;
     check_name(&object, &asked.info.name)?;
     let call = asked.call(server, &options);
-    let plan = Plan { part: Part::Main, create_missing: false, owned: false };
+    let plan = Plan { part: Part::Main, create_missing: false, uid_precondition: true, owned: false };
     let written = server.registry.update(&call, plan, &|_| Ok(object.clone())).await?;
     warnings.extend(written.warnings);
     let mut answer = asked.answer(server, if written.created { 201 } else { 200 }, &written.object)?;
@@ -174,8 +174,7 @@ async fn delete_options(asked: &mut Asked) -> Result<Value, Status> {
     let version = value.get("apiVersion").and_then(Value::as_str).unwrap_or("v1");
     if kind != "DeleteOptions" {
         return Err(Status::bad_request(format!(
-            "no kind \"{kind}\" is registered for the internal version of group \"{}\" in scheme \"pkg/runtime/scheme.go:110\"",
-            version.split_once('/').map(|(group, _)| group).unwrap_or_default(),
+            "no kind \"{kind}\" is registered for version \"{version}\" in scheme \"pkg/runtime/scheme.go:110\"",
         )));
     }
     match schema {

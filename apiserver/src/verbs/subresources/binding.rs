@@ -47,7 +47,8 @@ pub(in crate::verbs) async fn bind(server: &Server, call: &Call, binding: &Value
     }
     let typed = Binding::from_value(binding).map_err(Status::internal)?;
     pods::check_binding(&typed)?;
-    let plan = Plan { part: Part::Sub("binding"), create_missing: false, owned: false };
+    let plan =
+        Plan { part: Part::Sub("binding"), create_missing: false, uid_precondition: false, owned: false };
     server
         .registry
         .update(call, plan, &|old| {

@@ -201,7 +201,7 @@ async fn charge(server: &Server, call: &Call, budget: Value) -> Result<(), Statu
     };
     let write =
         Call { served, name: budget.name().to_owned(), subresource: "status".to_owned(), ..call.clone() };
-    let plan = Plan { part: Part::Status, create_missing: false, owned: false };
+    let plan = Plan { part: Part::Status, create_missing: false, uid_precondition: false, owned: false };
     let now = time(call.now);
     server
         .registry
@@ -220,7 +220,7 @@ async fn charge(server: &Server, call: &Call, budget: Value) -> Result<(), Statu
 async fn evict(server: &Server, call: &Call, how: &delete::Options) -> Result<(), Status> {
     if !call.dry_run {
         let marked = Call { subresource: "status".to_owned(), ..call.clone() };
-        let plan = Plan { part: Part::Status, create_missing: false, owned: false };
+        let plan = Plan { part: Part::Status, create_missing: false, uid_precondition: false, owned: false };
         let checked = server.registry.current(call).await?;
         delete::check(call, how, &checked)?;
         let written = server

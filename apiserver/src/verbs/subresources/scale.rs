@@ -123,7 +123,7 @@ async fn apply_scale(
         .map_err(|why| Status::bad_request(format!("error decoding YAML: {why}")))?
         .value;
     let call = asked.call(server, options);
-    let plan = Plan { part: Part::Main, create_missing: false, owned: true };
+    let plan = Plan { part: Part::Main, create_missing: false, uid_precondition: false, owned: true };
     let api_version = asked.served.resource.kind().api_version();
     let written = server
         .registry
@@ -152,7 +152,7 @@ async fn write(
     change: &(dyn Fn(&Value) -> Result<Value, Status> + Send + Sync),
 ) -> Result<Answer, Status> {
     let call = asked.call(server, options);
-    let plan = Plan { part: Part::Main, create_missing: false, owned: false };
+    let plan = Plan { part: Part::Main, create_missing: false, uid_precondition: false, owned: false };
     let written = server
         .registry
         .update(&call, plan, &|old| {
