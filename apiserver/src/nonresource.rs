@@ -14,6 +14,7 @@ use crate::{
         query::Query,
         respond::{self, Answer},
     },
+    observe::{health::Endpoint, metrics},
     openapi::{self, OpenApi},
     registry::catalogue::Catalogue,
     server::Server,
@@ -66,13 +67,16 @@ pub(crate) async fn answer(
     match segments.next().unwrap_or_default() {
         "api" | "apis" => describe(server, parts, path, query),
         _ if !get => Ok(respond::text(404, "404 page not found\n")),
-        "healthz" | "livez" | "readyz" => server.observer.health(path, query),
+        "healthz" | "livez" | "readyz" => Ok(health(server, path, query)),
         "version" => document(parts, query, &discovery::version::document()),
-        "metrics" if path == "/metrics" => server.observer.metrics(),
+        "metrics" if path == "/metrics" => {
+            server.metrics.requests.publish_in_flight();
+            Ok(respond::bytes(200, metrics::CONTENT_TYPE, server.metrics.render()))
+        }
         "openapi" => openapi(server, parts, path, query).await,
         "" | "index.html" => {
             let mut paths = server.documents.discovery().paths();
-            paths.extend(server.observer.paths());
+            paths.extend(server.health.paths());
             paths.extend(
                 ["/.well-known/openid-configuration", "/metrics", "/openid/v1/jwks", "/version"]
                     .map(str::to_owned),
@@ -92,6 +96,25 @@ pub(crate) async fn answer(
         }
         _ => Ok(respond::text(404, "404 page not found\n")),
     }
+}
+
+/// What probes are told.
+fn health(server: &Server, path: &str, query: &Query) -> Answer {
+    let mut steps = path.trim_start_matches('/').splitn(2, '/');
+    let endpoint = steps.next().and_then(|name| Endpoint::at(&format!("/{name}")));
+    let found = match (endpoint, steps.next()) {
+        (Some(endpoint), None) => {
+            Some(server.health.answer(endpoint, query.get("verbose").is_some(), query.all("exclude")))
+        }
+        (Some(endpoint), Some(check)) => server.health.answer_check(endpoint, check),
+        (None, _) => None,
+    };
+    let Some(found) = found else { return respond::text(404, "404 page not found\n") };
+    let mut answer = respond::text(found.code, found.body);
+    if !found.nosniff {
+        answer.headers_mut().remove("x-content-type-options");
+    }
+    answer
 }
 
 /// OpenAPI documents: made off the reactor, since the first asking costs computing.

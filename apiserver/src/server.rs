@@ -32,8 +32,12 @@ use crate::{
         respond::{self, Answer},
     },
     identity::{self, Identity, PeerCertificates},
-    interim::observe::Observer,
     nonresource,
+    observe::{
+        count::Count,
+        health::{EVERYWHERE, Health, Hook},
+        metrics::Metrics,
+    },
     registry::{Registry, addresses::Addresses, catalogue::Catalogue},
     verbs::{self, Asked},
 };
@@ -70,8 +74,11 @@ pub struct Server {
     pub rbac: Arc<Rbac>,
     /// What runs where, as the authorizer sees it.
     pub nodes: Arc<NodeAuthorizer>,
-    /// Metrics and health.
-    pub observer: Observer,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// What probes are told.
+    pub health: Health,
+    started: Hook,
     /// Discovery and OpenAPI documents.
     pub documents: nonresource::Documents,
 }
@@ -94,6 +101,10 @@ impl Server {
         let rbac = Arc::new(Rbac::new());
         let nodes = Arc::new(NodeAuthorizer::new(crate::interim::bootstrap::node_rules()));
         let authorizer = mode::authorizer(&config.modes, &nodes, &rbac);
+        let metrics = Metrics::new();
+        let mut health = Health::new(metrics.slis.clone());
+        health.add("etcd", EVERYWHERE, || Ok(()));
+        let started = health.hook("rbac/bootstrap-roles");
         Arc::new_cyclic(|server| {
             let catalogue = Catalogue::built_in(&backend, &runtime.tasks);
             let documents = nonresource::Documents::new(&catalogue);
@@ -106,7 +117,9 @@ impl Server {
             };
             Self {
                 identity: Identity::new(identity, server.clone(), &runtime),
-                observer: Observer::new(),
+                metrics,
+                health,
+                started,
                 documents,
                 registry,
                 authorizer,
@@ -125,15 +138,15 @@ impl Server {
     pub async fn start(self: &Arc<Self>) -> Result<(), Status> {
         feeds::start(self).await;
         crate::interim::bootstrap::reconcile(self).await?;
-        self.observer.set_ready();
+        self.started.done();
         Ok(())
     }
 
     /// Answers a request.
     pub async fn serve(self: &Arc<Self>, request: Request<Body>) -> Answer {
-        let turn = self.observer.request(&request);
         let media = accepted(&request);
         let head = request.method() == Method::HEAD;
+        let count = Count::begin(self, &request);
         let mut answer = match self.answer(request).await {
             Ok(answer) => answer,
             Err(status) => respond::failure(&status, media),
@@ -144,8 +157,7 @@ impl Server {
         if let Ok(id) = HeaderValue::from_str(&self.runtime.random.uuid().to_string()) {
             answer.headers_mut().insert("audit-id", id);
         }
-        turn.done(&answer);
-        answer
+        count.end(answer)
     }
 
     async fn answer(self: &Arc<Self>, request: Request<Body>) -> Result<Answer, Status> {
@@ -159,7 +171,7 @@ impl Server {
             return nonresource::answer(self, &parts, &info, &query).await;
         }
         let Some(served) = self.registry.catalogue.find(&info.group, &info.version, &info.resource) else {
-            return Err(Status::failure(404, "NotFound", "404 page not found"));
+            return Ok(respond::text(404, "404 page not found\n"));
         };
         let media =
             negotiate::output(text(&parts, &header::ACCEPT), &query, text(&parts, &header::USER_AGENT))?;

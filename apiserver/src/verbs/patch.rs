@@ -5,7 +5,7 @@ use std::sync::Arc;
 use api_types::{
     field::{BadValue, Fault, Path},
     kind::GroupVersionKind,
-    object::ObjectExt,
+    schema::TypeRef,
     status::Status,
     wire,
 };
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     authz,
     http::respond::{self, Answer},
-    interim,
+    patch::{json_patch, merge, strategic},
     registry::{Call, ownership, strategy::Part, update::Plan},
     server::Server,
 };
@@ -45,7 +45,7 @@ pub(super) async fn patch_part(server: &Arc<Server>, mut asked: Asked, part: Par
     let body = asked.body().await?;
     let options = Write::read(&asked.query, "PatchOptions", kind == Kind::Apply)?;
     let call = asked.call(server, &options);
-    let patched = Patch::read(server, kind, part, body.to_vec(), &options, &call)?;
+    let patched = Patch::read(kind, part, &body, &options, &call)?;
     if kind == Kind::Apply {
         // An apply may create: that needs another permission, asked only if it comes to that.
         patched.may_create(server, &asked, &call).await?;
@@ -99,56 +99,83 @@ pub(super) fn kind(asked: &Asked) -> Result<Kind, Status> {
 
 /// A patch that was read, ready to be applied as often as races demand.
 pub(super) struct Patch<'a> {
-    server: &'a Server,
-    kind: Kind,
+    document: Document,
     part: Part,
     call: &'a Call,
-    body: Vec<u8>,
-    /// The parsed body of all but JSON patches.
-    value: Value,
+    /// The body as messages show it.
+    shown: BadValue,
     complaints: Vec<String>,
     validation: FieldValidation,
     force: bool,
 }
 
+/// The patch itself, by its format.
+pub(super) enum Document {
+    Json(json_patch::Patch),
+    Merge(Value),
+    Strategic(Value),
+    Apply(Value),
+}
+
+// === impl Document ===
+
+impl Document {
+    /// Reads a body: the patch, and what field validation has against it.
+    pub(super) fn read(
+        kind: Kind,
+        body: &[u8],
+        validation: FieldValidation,
+    ) -> Result<(Self, Vec<String>), Status> {
+        let validated = validation != FieldValidation::Ignore;
+        match kind {
+            Kind::Json => {
+                json_patch::Patch::decode(body, validated).map(|(it, found)| (Self::Json(it), found))
+            }
+            Kind::Merge => merge::decode(body, validated).map(|(it, found)| (Self::Merge(it), found)),
+            Kind::Strategic => strategic::decode(body).map(|(it, found)| (Self::Strategic(it), found)),
+            Kind::Apply => {
+                let read = wire::yaml::to_value(body)
+                    .map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
+                Ok((Self::Apply(read.value), read.duplicates.into_iter().collect()))
+            }
+        }
+    }
+
+    /// An object with the patch laid over it; for applies see `ownership`.
+    pub(super) fn merge(&self, old: &Value, schema: Option<TypeRef>) -> Result<Value, Status> {
+        match self {
+            Self::Json(patch) => patch.apply(old.clone()),
+            Self::Merge(patch) | Self::Apply(patch) => Ok(merge::merge(old.clone(), patch.clone())),
+            Self::Strategic(patch) => match schema {
+                Some(schema) => strategic::merge(old.clone(), patch.clone(), schema)
+                    .map_err(|failure| unmergeable(&failure)),
+                None => Err(unmergeable(&strategic::UNSUPPORTED)),
+            },
+        }
+    }
+}
+
+/// What a strategic merge that cannot be is answered with.
+fn unmergeable(failure: &strategic::Failure) -> Status {
+    match failure {
+        strategic::Failure::Malformed(why) => Status::bad_request(*why),
+        strategic::Failure::Unsuitable(why) => Status::failure(422, "Invalid", *why),
+        strategic::Failure::Other(why) => Status::failure(500, "", why.clone()),
+    }
+}
+
 // === impl Patch ===
 
 impl<'a> Patch<'a> {
-    pub(super) fn read(
-        server: &'a Server,
-        kind: Kind,
-        part: Part,
-        body: Vec<u8>,
-        options: &Write,
-        call: &'a Call,
-    ) -> Result<Self, Status> {
-        let mut complaints = Vec::new();
-        let value = match kind {
-            Kind::Json => Value::Null,
-            Kind::Merge | Kind::Strategic => {
-                let (value, duplicates) = wire::json::decode(&body)
-                    .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
-                complaints.extend(duplicates);
-                value
-            }
-            Kind::Apply => {
-                let read = wire::yaml::to_value(&body)
-                    .map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
-                complaints.extend(read.duplicates);
-                read.value
-            }
+    fn read(kind: Kind, part: Part, body: &[u8], options: &Write, call: &'a Call) -> Result<Self, Status> {
+        let (document, complaints) = Document::read(kind, body, options.field_validation)?;
+        let shown = match &document {
+            // Strategic ones are shown as Go prints a map, others as they came.
+            Document::Strategic(patch) => BadValue::Text(go_print(patch)),
+            _ => BadValue::Text(String::from_utf8_lossy(body).into_owned()),
         };
-        Ok(Self {
-            server,
-            kind,
-            part,
-            call,
-            body,
-            value,
-            complaints,
-            validation: options.field_validation,
-            force: options.force.unwrap_or_default(),
-        })
+        let force = options.force.unwrap_or_default();
+        Ok(Self { document, part, call, shown, complaints, validation: options.field_validation, force })
     }
 
     /// Finds that the caller may create the object, if an apply would have to.
@@ -165,58 +192,30 @@ impl<'a> Patch<'a> {
     }
 
     /// The patched object, coerced and defaulted, with what was dropped on the way.
-    pub(super) fn apply(&self, old: Option<&Value>) -> Result<(Value, Vec<String>), Status> {
+    fn apply(&self, old: Option<&Value>) -> Result<(Value, Vec<String>), Status> {
         let served = &self.call.served;
-        let schema = served.resource.schema();
-        if self.kind == Kind::Apply {
-            return self.server_side_apply(old);
-        }
-        let old = old.ok_or_else(|| self.call.not_found())?;
-        let patched = match self.kind {
-            Kind::Json => interim::json_patch::apply(&self.body, old)?,
-            Kind::Merge => interim::merge::apply(&self.value, old)?,
-            Kind::Strategic | Kind::Apply => match schema {
-                Some(schema) => interim::strategic::apply(&self.value, old, schema)?,
-                None => return Err(super::method_not_allowed()),
-            },
+        let (object, warnings) = match &self.document {
+            Document::Apply(applied) => {
+                let (applied, warnings) = self.coerce(applied.clone(), |why| {
+                    Status::bad_request(format!("error decoding YAML: {why}"))
+                })?;
+                (ownership::apply(self.call, self.part, old, &applied, self.force)?, warnings)
+            }
+            document => {
+                let old = old.ok_or_else(|| self.call.not_found())?;
+                let patched = document.merge(old, served.resource.schema())?;
+                self.coerce(patched, |why| {
+                    let fault = Fault::invalid(&Path::new("patch"), self.shown.clone(), why.to_owned());
+                    Status::invalid(&GroupVersionKind::default(), "", &[fault])
+                })?
+            }
         };
-        let name = patched.name();
-        if name != self.call.name && !name.is_empty() {
-            return Err(Status::bad_request(format!(
-                "the name of the object ({name}) does not match the name on the URL ({})",
-                self.call.name
-            )));
-        }
-        self.finish(patched, &self.complaints)
-    }
-
-    fn server_side_apply(&self, old: Option<&Value>) -> Result<(Value, Vec<String>), Status> {
-        let served = &self.call.served;
-        let (applied, warnings) = self.coerce(self.value.clone(), &self.complaints, |why| {
-            Status::bad_request(format!("error decoding YAML: {why}"))
-        })?;
-        let object = ownership::apply(self.call, self.part, old, &applied, self.force)?;
         let object = served.resource.default(object).map_err(Status::internal)?;
         Ok((object, warnings))
     }
 
-    fn finish(&self, patched: Value, complaints: &[String]) -> Result<(Value, Vec<String>), Status> {
-        let shown = patch_shown(self.kind, &self.body, &self.value);
-        let (object, warnings) = self.coerce(patched, complaints, |why| {
-            let fault = Fault::invalid(&Path::new("patch"), shown.clone(), why.to_owned());
-            Status::invalid(&GroupVersionKind::default(), "", &[fault])
-        })?;
-        let object = self.call.served.resource.default(object).map_err(Status::internal)?;
-        Ok((object, warnings))
-    }
-
-    fn coerce(
-        &self,
-        value: Value,
-        complaints: &[String],
-        refuse: impl Fn(&str) -> Status,
-    ) -> Result<(Value, Vec<String>), Status> {
-        let mut complaints = complaints.to_vec();
+    fn coerce(&self, value: Value, refuse: impl Fn(&str) -> Status) -> Result<(Value, Vec<String>), Status> {
+        let mut complaints = self.complaints.clone();
         let value = match self.call.served.resource.schema() {
             Some(schema) => {
                 let coerced = wire::typed::coerce(value, schema).map_err(|why| refuse(&why))?;
@@ -232,14 +231,6 @@ impl<'a> Patch<'a> {
             FieldValidation::Ignore => Ok((value, Vec::new())),
             FieldValidation::Strict | FieldValidation::Warn => Ok((value, complaints)),
         }
-    }
-}
-
-/// The patch as messages show it: strategic ones as Go prints a map, others as they came.
-fn patch_shown(kind: Kind, body: &[u8], value: &Value) -> BadValue {
-    match kind {
-        Kind::Strategic => BadValue::Text(go_print(value)),
-        Kind::Json | Kind::Merge | Kind::Apply => BadValue::Text(String::from_utf8_lossy(body).into_owned()),
     }
 }
 

@@ -23,7 +23,6 @@ use super::super::{
 };
 use crate::{
     http::respond::{self, Answer},
-    interim,
     registry::{
         ownership,
         strategy::{Names, Part},
@@ -84,29 +83,16 @@ async fn patch_scale(server: &Arc<Server>, mut asked: Asked) -> Result<Answer, S
     if patch_kind == patches::Kind::Apply {
         return apply_scale(server, &asked, &body, &options, schema).await;
     }
-    let parsed = match patch_kind {
-        patches::Kind::Json => Value::Null,
-        patches::Kind::Merge | patches::Kind::Strategic | patches::Kind::Apply => {
-            wire::json::decode(&body)
-                .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?
-                .0
-        }
-    };
+    let (document, complaints) = patches::Document::read(patch_kind, &body, options.field_validation)?;
     let shown = String::from_utf8_lossy(&body).into_owned();
     let change = |scale: &Value| {
-        let patched = match patch_kind {
-            patches::Kind::Json => interim::json_patch::apply(&body, scale)?,
-            patches::Kind::Merge => interim::merge::apply(&parsed, scale)?,
-            patches::Kind::Strategic | patches::Kind::Apply => {
-                interim::strategic::apply(&parsed, scale, schema)?
-            }
-        };
+        let patched = document.merge(scale, Some(schema))?;
         wire::typed::coerce(patched, schema).map(|decoded| decoded.value).map_err(|why| {
             let fault = Fault::invalid(&Path::new("patch"), shown.as_str(), why);
             Status::invalid(&GroupVersionKind::default(), "", &[fault])
         })
     };
-    write(server, &asked, &options, Vec::new(), &change).await
+    write(server, &asked, &options, complaints, &change).await
 }
 
 /// An apply of a Scale: ownership is kept on the workload, where `spec.replicas` stands at the same place.
