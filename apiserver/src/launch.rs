@@ -8,7 +8,13 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
 use runtime::Runtime;
-use store::{Backend, backend::memory::Memory};
+use store::{
+    Backend,
+    backend::{
+        embedded::{self, Embedded},
+        memory::Memory,
+    },
+};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -56,7 +62,11 @@ pub async fn launch(flags: &Flags, runtime: &Runtime) -> anyhow::Result<Launched
         .with_context(|| format!("cannot make the data directory {}", flags.data_dir.display()))?;
     let backend: Arc<dyn Backend> = match flags.store {
         StoreKind::Memory => Arc::new(Memory::new(&runtime.tasks)),
-        StoreKind::Embedded => Arc::new(Memory::new(&runtime.tasks)),
+        StoreKind::Embedded => Arc::new(Embedded::open(
+            flags.data_dir.join("store"),
+            embedded::Options::default(),
+            Arc::clone(&runtime.clock),
+        )?),
     };
     let pki = Pki::open(&flags.data_dir.join("pki"), now)?;
     let advertise = SocketAddr::new(flags.advertise_address.unwrap_or(flags.bind_address), address.port());

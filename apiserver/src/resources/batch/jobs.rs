@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::batch::v1::Job;
 
-use crate::registry::strategy::{Generation, Names, Strategy};
+use crate::registry::strategy::{Dependents, Generation, Names, Strategy};
 
 /// The strategy of Jobs.
 pub(crate) struct Jobs;
@@ -20,6 +20,7 @@ impl Strategy for Jobs {
         categories: &["all"],
         namespaced: true,
     };
+    const DEPENDENTS: Dependents = Dependents::Orphan;
     const GENERATION: Generation = Generation::Spec;
     const STATUS: bool = true;
 }

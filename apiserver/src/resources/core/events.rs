@@ -3,6 +3,8 @@
 //! The same objects are served as `events.k8s.io/v1`; [`event_to_core`] and [`event_from_core`] translate. Events written through
 //! `v1` meet only the old rules, those written through the newer group also [`strict_faults`].
 
+use std::time::Duration;
+
 use api_types::field::{BadValue, Fault, Faults, Path};
 use k8s_openapi::{
     api::core::v1::{Event, ObjectReference},
@@ -11,7 +13,7 @@ use k8s_openapi::{
 use serde_json::Value;
 
 use crate::{
-    registry::strategy::{Context, Names, SelectableField, Strategy},
+    registry::strategy::{Context, Dependents, Names, SelectableField, Strategy},
     resources::shared::{
         metadata::invalid_each,
         names::{dns1123_subdomain, path_segment, qualified_name},
@@ -55,6 +57,8 @@ impl Strategy for Events {
         categories: &[],
         namespaced: true,
     };
+    const DEPENDENTS: Dependents = Dependents::Unsupported;
+    const TIME_TO_LIVE: Option<Duration> = Some(Duration::from_secs(3600));
     const CREATE_ON_UPDATE: bool = true;
     const SELECTABLE: &'static [SelectableField] = &[
         selectable("involvedObject.kind", "involvedObject.kind"),

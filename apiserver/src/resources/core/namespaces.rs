@@ -33,6 +33,7 @@ impl Strategy for Namespaces {
         categories: &[],
         namespaced: false,
     };
+    const RETURNS_DELETED: bool = true;
     const VERBS: &'static [&'static str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
     const STATUS: bool = true;
     const SUBRESOURCES: &'static [Subresource<Namespace>] = &[Subresource {

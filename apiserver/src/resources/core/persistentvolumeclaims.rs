@@ -45,6 +45,7 @@ impl Strategy for PersistentVolumeClaims {
         categories: &[],
         namespaced: true,
     };
+    const RETURNS_DELETED: bool = true;
     const STATUS: bool = true;
 
     fn default(object: &mut PersistentVolumeClaim) {

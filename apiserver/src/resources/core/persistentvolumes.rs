@@ -49,6 +49,7 @@ impl Strategy for PersistentVolumes {
         categories: &[],
         namespaced: false,
     };
+    const RETURNS_DELETED: bool = true;
     const STATUS: bool = true;
 
     fn default(object: &mut PersistentVolume) {

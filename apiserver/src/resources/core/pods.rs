@@ -53,6 +53,7 @@ impl Strategy for Pods {
         categories: &["all"],
         namespaced: true,
     };
+    const RETURNS_DELETED: bool = true;
     const GENERATION: Generation = Generation::Spec;
     const STATUS: bool = true;
     const SUBRESOURCES: &'static [Subresource<Pod>] = &[

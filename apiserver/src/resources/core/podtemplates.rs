@@ -24,6 +24,7 @@ impl Strategy for PodTemplates {
         categories: &[],
         namespaced: true,
     };
+    const RETURNS_DELETED: bool = true;
     const GENERATION: Generation = Generation::Content;
     const REJUDGES_METADATA: bool = false;
 

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{
 };
 
 use crate::{
-    registry::strategy::{Context, Generation, Names, SelectableField, Strategy},
+    registry::strategy::{Context, Dependents, Generation, Names, SelectableField, Strategy},
     resources::shared::{
         names,
         optional::{Entries, negative, same},
@@ -37,6 +37,7 @@ impl Strategy for ReplicationControllers {
         categories: &["all"],
         namespaced: true,
     };
+    const DEPENDENTS: Dependents = Dependents::Orphan;
     const GENERATION: Generation = Generation::Spec;
     const STATUS: bool = true;
     const REJUDGES_METADATA: bool = false;

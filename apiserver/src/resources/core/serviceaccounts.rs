@@ -23,6 +23,7 @@ impl Strategy for ServiceAccounts {
         categories: &[],
         namespaced: true,
     };
+    const RETURNS_DELETED: bool = true;
 
     fn prepare_for_create(_cx: &Context<'_>, object: &mut ServiceAccount) {
         keep_names_of_secrets(object);

@@ -1,11 +1,14 @@
 //! Events: `events` of `events.k8s.io/v1`, stored as events of `v1`.
 
+use std::time::Duration;
+
 use api_types::{field::Faults, typed::Typed};
 use k8s_openapi::api::{core::v1::Event as Stored, events::v1::Event};
 
+use crate::registry::catalogue::Conversion;
 use crate::{
-    registry::strategy::{Context, Names, SelectableField, Strategy},
-    resources::core::events::{event_to_core, old_faults, strict_faults, strict_update_faults},
+    registry::strategy::{Context, Dependents, Names, SelectableField, Strategy},
+    resources::core::events::{event_from_core, event_to_core, old_faults, strict_faults, strict_update_faults},
 };
 
 const fn selectable(label: &'static str) -> SelectableField {
@@ -28,6 +31,10 @@ impl Strategy for Events {
         categories: &[],
         namespaced: true,
     };
+    const DEPENDENTS: Dependents = Dependents::Unsupported;
+    const TIME_TO_LIVE: Option<Duration> = Some(Duration::from_secs(3600));
+    const CONVERSION: Option<Conversion> =
+        Some(Conversion { stored_as: ("", "v1", "events"), store: event_to_core, serve: event_from_core });
     const CREATE_ON_UPDATE: bool = true;
     const SELECTABLE: &'static [SelectableField] = &[
         selectable("reason"),

@@ -20,4 +20,5 @@ impl Strategy for DeviceClasses {
         categories: &[],
         namespaced: false,
     };
+    const RETURNS_DELETED: bool = true;
 }

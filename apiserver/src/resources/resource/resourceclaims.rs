@@ -20,5 +20,6 @@ impl Strategy for ResourceClaims {
         categories: &[],
         namespaced: true,
     };
+    const RETURNS_DELETED: bool = true;
     const STATUS: bool = true;
 }

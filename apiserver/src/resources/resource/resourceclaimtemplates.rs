@@ -20,4 +20,5 @@ impl Strategy for ResourceClaimTemplates {
         categories: &[],
         namespaced: true,
     };
+    const RETURNS_DELETED: bool = true;
 }

@@ -32,6 +32,7 @@ impl Strategy for CSINodes {
         categories: &[],
         namespaced: false,
     };
+    const RETURNS_DELETED: bool = true;
     const UNCONDITIONAL_UPDATE: bool = false;
 
     fn validate(_cx: &Context<'_>, object: &CSINode) -> Faults {

@@ -36,6 +36,7 @@ impl Strategy for StorageClasses {
         categories: &[],
         namespaced: false,
     };
+    const RETURNS_DELETED: bool = true;
 
     fn default(object: &mut StorageClass) {
         object.reclaim_policy.get_or_insert_with(|| "Delete".to_owned());

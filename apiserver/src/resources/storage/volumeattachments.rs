@@ -39,6 +39,7 @@ impl Strategy for VolumeAttachments {
         categories: &[],
         namespaced: false,
     };
+    const RETURNS_DELETED: bool = true;
     const STATUS: bool = true;
     const UNCONDITIONAL_UPDATE: bool = false;
 

@@ -25,6 +25,7 @@ impl Strategy for VolumeAttributesClasses {
         categories: &[],
         namespaced: false,
     };
+    const RETURNS_DELETED: bool = true;
 
     fn validate(_cx: &Context<'_>, object: &VolumeAttributesClass) -> Faults {
         let path = Path::new("parameters");
