@@ -26,6 +26,7 @@ mod scheduling;
 pub mod shared;
 mod storage;
 
+pub use self::autoscaling::conversion::{hpa_to_v1, hpa_to_v2};
 pub use self::core::{
     events::{event_from_core, event_to_core},
     services::allocation,
