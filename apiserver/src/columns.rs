@@ -16,10 +16,12 @@ mod certificates;
 mod column;
 mod coordination;
 mod core;
+mod custom;
 mod discovery;
 mod events;
 mod flowcontrol;
 mod human;
+pub mod json_path;
 mod networking;
 mod node;
 mod pods;
@@ -45,6 +47,7 @@ use serde_json::{Value, value::RawValue};
 
 pub use self::{
     column::{Column, CustomColumn, Doc},
+    custom::{PrinterColumn, custom},
     human::human_duration,
 };
 
@@ -128,8 +131,8 @@ pub struct ListMeta {
     pub remaining_item_count: Option<i64>,
 }
 
-/// The table of a resource. Those without printed columns of their own have their name and age of birth, as custom
-/// resources without `additionalPrinterColumns`.
+/// The table of a built-in resource. Those that nobody wrote columns for show their name and when they were made;
+/// custom resources have [`custom`].
 pub fn columns_for(group: &str, resource: &str) -> &'static TableDef {
     if resource.ends_with("/scale") {
         return &autoscaling::SCALE;
