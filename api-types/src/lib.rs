@@ -2,6 +2,7 @@
 //!
 //! Invariant: no tokio, no HTTP, no store. Everything here is a value or a function of values.
 
+pub mod cron;
 pub mod field;
 pub mod kind;
 pub mod object;
