@@ -1,0 +1,64 @@
+//! The table of controllers: one line and one file each.
+//!
+//! To add one: a file in `controllers/`, its `mod` line and its [`Entry`] here. Queue, workers, records, metrics and
+//! leader election come with the harness; the service account names the role it works under.
+
+pub mod replica_set;
+
+use client::controller::{Manager, Options as Workers};
+
+use crate::Options;
+
+/// A controller as `--controllers` and the operator know it.
+pub struct Entry {
+    /// Its file here.
+    pub file: &'static str,
+    /// The name, such as `replicaset-controller`.
+    pub name: &'static str,
+    /// A shorter name that is understood too, such as `replicaset`.
+    pub alias: &'static str,
+    /// Its service account in `kube-system`, to which upstream's role of the same name is bound.
+    pub account: &'static str,
+    /// So many keys are looked at in parallel unless the operator says otherwise.
+    pub workers: usize,
+    /// Starts it.
+    pub start: fn(&Manager, Workers, &Options),
+}
+
+/// Every controller there is.
+pub fn all() -> Vec<Entry> {
+    vec![Entry {
+        file: "replica_set",
+        name: "replicaset-controller",
+        alias: "replicaset",
+        account: "replicaset-controller",
+        workers: 5,
+        start: |manager, workers, _| drop(manager.start(replica_set::ReplicaSets, workers)),
+    }]
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Entry").field(&self.name).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn folder_and_table_say_the_same() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/controllers");
+        let files: BTreeSet<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .filter_map(|file| Some(file.unwrap().file_name().to_str()?.strip_suffix(".rs")?.to_owned()))
+            .collect();
+        let table: BTreeSet<String> = all().iter().map(|entry| entry.file.to_owned()).collect();
+        assert_eq!(files, table);
+        let names: BTreeSet<_> = all().iter().map(|entry| entry.name).collect();
+        assert_eq!(names.len(), all().len(), "names are unique");
+    }
+}

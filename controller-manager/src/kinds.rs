@@ -1,0 +1,13 @@
+//! What the controllers keep of each kind: one projection a kind, shared by every controller of the process.
+//!
+//! A projection holds the fields that some controller decides on, and no others: a field is added here when a decision
+//! needs it. What is only copied, such as a Pod template, is kept as the bytes it came in.
+//!
+//! Invariant: values only.
+
+pub mod pod;
+
+pub mod replica_set;
+
+pub use pod::Pod;
+pub use replica_set::ReplicaSet;

@@ -1,0 +1,152 @@
+//! A Pod, as far as controllers look at it.
+
+use client::{Index, Kind, Meta, Resource, meta::null_is_default, resource};
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::claim;
+
+/// The index of Pods by node; those without one are found under the empty name.
+pub const NODE: &str = "spec.nodeName";
+
+/// A Pod.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Pod {
+    /// The metadata.
+    pub metadata: Meta,
+    /// What is wanted.
+    pub spec: PodSpec,
+    /// What is.
+    pub status: PodStatus,
+}
+
+/// What is wanted of a Pod.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodSpec {
+    /// The node it is bound to; empty while it has none.
+    pub node_name: Box<str>,
+    /// Whether containers are started again: `Always`, `OnFailure` or `Never`.
+    pub restart_policy: Box<str>,
+    /// The init containers.
+    #[serde(deserialize_with = "null_is_default")]
+    pub init_containers: Box<[InitContainer]>,
+}
+
+/// An init container, which is a sidecar if its restart policy is `Always`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct InitContainer {
+    /// Its name.
+    pub name: Box<str>,
+    /// Its restart policy.
+    pub restart_policy: Box<str>,
+}
+
+/// How a Pod is.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodStatus {
+    /// Where it is in its life.
+    pub phase: Box<str>,
+    /// Why it is there, in one word.
+    pub reason: Box<str>,
+    /// Its conditions.
+    #[serde(deserialize_with = "null_is_default")]
+    pub conditions: Box<[Condition]>,
+    /// How its containers are.
+    #[serde(deserialize_with = "null_is_default")]
+    pub container_statuses: Box<[ContainerStatus]>,
+    /// How its init containers are.
+    #[serde(deserialize_with = "null_is_default")]
+    pub init_container_statuses: Box<[ContainerStatus]>,
+}
+
+/// A condition of a Pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Condition {
+    /// Which one.
+    pub r#type: Box<str>,
+    /// `True`, `False` or `Unknown`.
+    pub status: Box<str>,
+    /// Since when.
+    pub last_transition_time: Option<Timestamp>,
+}
+
+/// How a container is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerStatus {
+    /// Its name.
+    pub name: Box<str>,
+    /// How often it was started again.
+    pub restart_count: i32,
+    /// What it does now.
+    pub state: ContainerState,
+}
+
+/// What a container does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ContainerState {
+    /// It has ended.
+    pub terminated: Option<Terminated>,
+}
+
+/// How a container ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Terminated {
+    /// What its process returned.
+    pub exit_code: i32,
+    /// When.
+    pub finished_at: Option<Timestamp>,
+}
+
+// === impl Pod ===
+
+impl Kind for Pod {
+    const RESOURCE: Resource = resource::PODS;
+
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+
+    fn indexes() -> Vec<Index<Self>> {
+        vec![claim::orphans(), Index { name: NODE, values: |pod| vec![pod.spec.node_name.clone()] }]
+    }
+}
+
+impl Pod {
+    /// The condition of a type.
+    pub fn condition(&self, which: &str) -> Option<&Condition> {
+        self.status.conditions.iter().find(|condition| &*condition.r#type == which)
+    }
+
+    /// It has done its work or failed to, for good.
+    pub fn is_finished(&self) -> bool {
+        matches!(&*self.status.phase, "Succeeded" | "Failed")
+    }
+
+    /// It is neither finished nor on its way out.
+    pub fn is_active(&self) -> bool {
+        !self.is_finished() && !self.metadata.is_terminating()
+    }
+
+    /// It is on its way out and still runs.
+    pub fn is_terminating(&self) -> bool {
+        !self.is_finished() && self.metadata.is_terminating()
+    }
+
+    /// It can serve.
+    pub fn is_ready(&self) -> bool {
+        self.condition("Ready").is_some_and(|ready| &*ready.status == "True")
+    }
+
+    /// Since when it can serve.
+    pub fn ready_since(&self) -> Option<Timestamp> {
+        self.condition("Ready").filter(|ready| &*ready.status == "True")?.last_transition_time
+    }
+}

@@ -1,0 +1,95 @@
+//! Starts the controllers of the table that are wanted, each as its own user.
+//!
+//! Invariant: nothing is decided about the cluster here.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use client::{
+    Api,
+    controller::{Manager, Options as Workers},
+};
+use runtime::Runtime;
+
+use crate::controllers;
+
+/// Who a controller is to the server, by the name of its service account, such as `replicaset-controller`.
+pub type ApiFor = Arc<dyn Fn(&str) -> Api + Send + Sync>;
+
+/// Which controllers to start and how.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// Gives each controller its own identity; all are the component itself if `None`.
+    pub api_for: Option<ApiFor>,
+    /// Which controllers, as `--controllers` has it: `*` means all, `name` this one, `-name` not this one. All if empty.
+    pub controllers: Vec<String>,
+    /// Workers of a controller by its name, where not the table's default.
+    pub workers: BTreeMap<String, usize>,
+}
+
+// === impl Options ===
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("own_identities", &self.api_for.is_some())
+            .field("controllers", &self.controllers)
+            .field("workers", &self.workers)
+            .finish()
+    }
+}
+
+impl Options {
+    /// Whether a controller is wanted. Naming it counts more than `*`, whatever the order.
+    pub fn wants(&self, name: &str, alias: &str) -> bool {
+        let mut all = self.controllers.is_empty();
+        for wanted in &self.controllers {
+            match wanted.strip_prefix('-') {
+                Some(unwanted) if unwanted == name || unwanted == alias => return false,
+                None if wanted == name || wanted == alias => return true,
+                _ => all |= wanted == "*",
+            }
+        }
+        all
+    }
+}
+
+/// Starts the controllers; they run until the runtime's tasks are told to stop. `api` is the component itself: through it
+/// the caches are kept.
+pub fn start(runtime: &Runtime, api: Api, options: &Options) -> Manager {
+    let manager = Manager::new(runtime, api);
+    for entry in controllers::all() {
+        if !options.wants(entry.name, entry.alias) {
+            continue;
+        }
+        let workers = Workers {
+            workers: options.workers.get(entry.name).copied().unwrap_or(entry.workers),
+            api: options.api_for.as_ref().map(|api_for| api_for(entry.account)),
+        };
+        (entry.start)(&manager, workers, options);
+        tracing::debug!(controller = entry.name, "started");
+    }
+    manager
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn controllers_are_wanted_by_name_alias_or_star() {
+        for (list, wanted) in [
+            (vec![], true),
+            (vec!["*"], true),
+            (vec!["deployment"], true),
+            (vec!["deployment-controller"], true),
+            (vec!["-deployment"], false),
+            (vec!["*", "-deployment-controller"], false),
+            (vec!["*", "-job"], true),
+            (vec!["job"], false),
+        ] {
+            let options =
+                Options { controllers: list.iter().map(|&it| it.to_owned()).collect(), ..Options::default() };
+            assert_eq!(options.wants("deployment-controller", "deployment"), wanted, "{list:?}");
+        }
+    }
+}
