@@ -3,7 +3,7 @@
 //! Invariant: values only. `managedFields` and the last applied configuration are never kept: they are most of an
 //! object's bytes and no reconcile decides on them.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 use api_types::selectors::labels::Selector;
 use jiff::Timestamp;
@@ -30,9 +30,14 @@ pub struct Key {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub u64);
 
-/// Labels or annotations: sorted, immutable, one allocation for the list.
+/// Labels or annotations: sorted, immutable, and packed, since a cache holds so many of them.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Labels(Box<[(Box<str>, Box<str>)]>);
+pub struct Labels {
+    /// Keys and values one after the other, without anything between.
+    text: Box<str>,
+    /// Where each of them ends.
+    ends: Box<[u32]>,
+}
 
 /// An owner reference.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -137,11 +142,11 @@ fn annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Labels, D::
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Labels, A::Error> {
             let mut pairs = Vec::new();
-            while let Some(key) = map.next_key::<Box<str>>()? {
-                if &*key == LAST_APPLIED {
+            while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+                if key == LAST_APPLIED {
                     map.next_value::<serde::de::IgnoredAny>()?;
                 } else {
-                    pairs.push((key, map.next_value::<Box<str>>()?));
+                    pairs.push((key, map.next_value::<Cow<'de, str>>()?));
                 }
             }
             Ok(pairs.into_iter().collect())
@@ -223,7 +228,7 @@ impl Serialize for Revision {
 
 impl<'de> Deserialize<'de> for Revision {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Option::<std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        let text = Option::<Cow<'de, str>>::deserialize(deserializer)?;
         Ok(text.map_or(Self::default(), |text| Self::parse(&text)))
     }
 }
@@ -233,8 +238,8 @@ impl<'de> Deserialize<'de> for Revision {
 impl Labels {
     /// The value of a key.
     pub fn get(&self, key: &str) -> Option<&str> {
-        let at = self.0.binary_search_by(|(candidate, _)| (**candidate).cmp(key)).ok()?;
-        self.0.get(at).map(|(_, value)| &**value)
+        // Few enough that a search would not be quicker.
+        self.iter().find(|(candidate, _)| *candidate == key).map(|(_, value)| value)
     }
 
     /// Whether the key is there.
@@ -244,17 +249,38 @@ impl Labels {
 
     /// All pairs, by key.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
-        self.0.iter().map(|(key, value)| (&**key, &**value))
+        let mut start = 0;
+        let mut piece = move |end: u32| {
+            let end = usize::try_from(end).unwrap_or(usize::MAX);
+            self.text.get(std::mem::replace(&mut start, end)..end).unwrap_or_default()
+        };
+        self.ends.chunks_exact(2).map(move |pair| match pair {
+            [key, value] => (piece(*key), piece(*value)),
+            _ => ("", ""),
+        })
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.ends.is_empty()
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.ends.len() / 2
+    }
+
+    fn pack<'a>(pairs: impl ExactSizeIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut text = String::new();
+        let mut ends = Vec::with_capacity(pairs.len() * 2);
+        for (key, value) in pairs {
+            for piece in [key, value] {
+                text.push_str(piece);
+                // An object is smaller by far than 4 GiB.
+                ends.push(u32::try_from(text.len()).unwrap_or(u32::MAX));
+            }
+        }
+        Self { text: text.into_boxed_str(), ends: ends.into_boxed_slice() }
     }
 }
 
@@ -270,11 +296,13 @@ impl fmt::Debug for Labels {
     }
 }
 
-impl<K: Into<Box<str>>, V: Into<Box<str>>> FromIterator<(K, V)> for Labels {
+impl<K: AsRef<str>, V: AsRef<str>> FromIterator<(K, V)> for Labels {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
-        let map: std::collections::BTreeMap<Box<str>, Box<str>> =
-            pairs.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
-        Self(map.into_iter().collect())
+        let pairs: Vec<(K, V)> = pairs.into_iter().collect();
+        // The last of a repeated key counts.
+        let map: BTreeMap<&str, &str> =
+            pairs.iter().map(|(key, value)| (key.as_ref(), value.as_ref())).collect();
+        Self::pack(map.into_iter())
     }
 }
 
@@ -290,8 +318,8 @@ impl Serialize for Labels {
 
 impl<'de> Deserialize<'de> for Labels {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let map = std::collections::BTreeMap::<Box<str>, Option<Box<str>>>::deserialize(deserializer)?;
-        Ok(map.into_iter().map(|(key, value)| (key, value.unwrap_or_default())).collect())
+        let map = BTreeMap::<Cow<'de, str>, Option<Cow<'de, str>>>::deserialize(deserializer)?;
+        Ok(Self::pack(map.iter().map(|(key, value)| (&**key, value.as_deref().unwrap_or_default()))))
     }
 }
 
@@ -374,6 +402,18 @@ mod tests {
         let at: Timestamp = "2026-01-01T00:00:01.0203049Z".parse().unwrap();
         assert_eq!(time(at), "2026-01-01T00:00:01Z");
         assert_eq!(micro_time(at), "2026-01-01T00:00:01.020304Z");
+    }
+
+    #[test]
+    fn packed_labels_are_what_was_packed() {
+        let labels: Labels = [("b", "2"), ("empty", ""), ("a", "1"), ("a", "ä")].into_iter().collect();
+        assert_eq!(labels.iter().collect::<Vec<_>>(), [("a", "ä"), ("b", "2"), ("empty", "")]);
+        assert_eq!(
+            (labels.len(), labels.get("b"), labels.get("empty"), labels.get("c")),
+            (3, Some("2"), Some(""), None)
+        );
+        assert_eq!(serde_json::to_string(&labels).unwrap(), r#"{"a":"ä","b":"2","empty":""}"#);
+        assert!(Labels::default().is_empty());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Invariant: no I/O. A relist replaces everything in one step; readers see the state before it or after it, never between.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     ops::Bound,
     sync::Arc,
 };
@@ -52,7 +52,13 @@ struct State<K> {
     custom: Vec<(Index<K>, Lookup)>,
 }
 
-type Lookup = BTreeMap<Box<str>, BTreeSet<Key>>;
+type Lookup = BTreeMap<Box<str>, Keys>;
+
+/// The keys under one value of an index. Most owners own one object, and a set of one would be ten times its size.
+enum Keys {
+    One(Key),
+    Many(BTreeSet<Key>),
+}
 
 /// An empty cache and its feed.
 pub fn pair<K: Kind>() -> (Feed<K>, Cache<K>) {
@@ -75,11 +81,11 @@ impl<K: Kind> State<K> {
     fn insert(&mut self, key: Key, new: Arc<K>) -> Option<Arc<K>> {
         let old = self.remove(&key);
         for owner in &new.meta().owners {
-            self.by_owner.entry(owner.uid.clone()).or_default().insert(key.clone());
+            remember(&mut self.by_owner, owner.uid.clone(), &key);
         }
         for (index, lookup) in &mut self.custom {
             for value in (index.values)(&new) {
-                lookup.entry(value).or_default().insert(key.clone());
+                remember(lookup, value, &key);
             }
         }
         self.objects.insert(key, new);
@@ -99,17 +105,45 @@ impl<K: Kind> State<K> {
         Some(old)
     }
 
-    fn found(&self, keys: Option<&BTreeSet<Key>>) -> Vec<Arc<K>> {
-        keys.into_iter().flatten().filter_map(|key| self.objects.get(key).cloned()).collect()
+    fn found(&self, keys: Option<&Keys>) -> Vec<Arc<K>> {
+        let get = |key| self.objects.get(key).cloned();
+        match keys {
+            None => Vec::new(),
+            Some(Keys::One(key)) => get(key).into_iter().collect(),
+            Some(Keys::Many(keys)) => keys.iter().filter_map(get).collect(),
+        }
+    }
+}
+
+fn remember(lookup: &mut Lookup, value: Box<str>, key: &Key) {
+    match lookup.entry(value) {
+        Entry::Vacant(entry) => {
+            entry.insert(Keys::One(key.clone()));
+        }
+        Entry::Occupied(mut entry) => match entry.get_mut() {
+            Keys::One(only) if only == key => {}
+            Keys::One(only) => {
+                let keys = BTreeSet::from([only.clone(), key.clone()]);
+                entry.insert(Keys::Many(keys));
+            }
+            Keys::Many(keys) => {
+                keys.insert(key.clone());
+            }
+        },
     }
 }
 
 fn forget(lookup: &mut Lookup, value: &str, key: &Key) {
-    if let Some(keys) = lookup.get_mut(value) {
-        keys.remove(key);
-        if keys.is_empty() {
-            lookup.remove(value);
+    let nothing_left = match lookup.get_mut(value) {
+        None => false,
+        Some(Keys::One(only)) => only == key,
+        Some(Keys::Many(keys)) => {
+            keys.remove(key);
+            keys.is_empty()
         }
+    };
+    if nothing_left {
+        lookup.remove(value);
     }
 }
 
