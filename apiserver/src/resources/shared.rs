@@ -10,6 +10,7 @@ pub mod metadata;
 pub mod names;
 pub mod net;
 pub(crate) mod optional;
+pub(crate) mod pem;
 pub(crate) mod pod_spec;
 pub(crate) mod pod_template;
 pub(crate) mod quantities;

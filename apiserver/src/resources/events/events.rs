@@ -8,7 +8,9 @@ use k8s_openapi::api::{core::v1::Event as Stored, events::v1::Event};
 use crate::registry::catalogue::Conversion;
 use crate::{
     registry::strategy::{Context, Dependents, Names, SelectableField, Strategy},
-    resources::core::events::{event_from_core, event_to_core, old_faults, strict_faults, strict_update_faults},
+    resources::core::events::{
+        event_from_core, event_to_core, old_faults, strict_faults, strict_update_faults,
+    },
 };
 
 const fn selectable(label: &'static str) -> SelectableField {

@@ -3,10 +3,11 @@
 
 use rcgen::{KeyPair, PublicKeyData};
 use x509_parser::{
-    pem::Pem,
     prelude::{FromDer, X509Certificate},
     x509::SubjectPublicKeyInfo,
 };
+
+use crate::resources::shared::pem::blocks;
 
 /// What is wrong, if anything. Only the first certificate is looked at: it is the one that is presented.
 pub(super) fn wrong(certificate: &[u8], key: &[u8]) -> Option<String> {
@@ -56,9 +57,9 @@ fn check(certificate: &[u8], key: &[u8]) -> Result<(), String> {
 /// The content of the first block with such a label, or the labels of all blocks.
 fn find(pem: &[u8], wanted: impl Fn(&str) -> bool) -> Result<Vec<u8>, Vec<String>> {
     let mut skipped = Vec::new();
-    for block in Pem::iter_from_buffer(pem).map_while(Result::ok) {
+    for block in blocks(pem) {
         if wanted(&block.label) {
-            return Ok(block.contents);
+            return Ok(block.content);
         }
         skipped.push(block.label);
     }
