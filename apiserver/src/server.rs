@@ -171,8 +171,17 @@ impl Server {
             return nonresource::answer(self, &parts, &info, &query).await;
         }
         let Some(served) = self.registry.catalogue.find(&info.group, &info.version, &info.resource) else {
-            return Ok(respond::text(404, "404 page not found\n"));
+            let known = self.documents.discovery().version(&info.group, &info.version).is_some();
+            return if known {
+                Err(Status::no_such_path())
+            } else {
+                Ok(respond::text(404, "404 page not found\n"))
+            };
         };
+        if parts.method == Method::HEAD {
+            return Err(verbs::method_not_allowed());
+        }
+        query.check_timeout().map_err(Status::bad_request)?;
         let media =
             negotiate::output(text(&parts, &header::ACCEPT), &query, text(&parts, &header::USER_AGENT))?;
         let asked = Asked { info, query, user, served, media, parts, body: Mutex::new(body) };

@@ -82,7 +82,16 @@ pub async fn run(server: &Arc<Server>, asked: Asked) -> Result<Answer, Status> {
     if !allowed || (names.namespaced && asked.info.namespace.is_empty() && needs_namespace(&verb)) {
         return Err(method_not_allowed());
     }
-    match verb.as_str() {
+    let deprecated = asked.served.resource.deprecated();
+    let mut answer = dispatch(server, asked, &verb).await?;
+    if let Some(warning) = deprecated {
+        respond::warn(&mut answer, &[warning.to_owned()]);
+    }
+    Ok(answer)
+}
+
+async fn dispatch(server: &Arc<Server>, asked: Asked, verb: &str) -> Result<Answer, Status> {
+    match verb {
         "get" => read::get(server, asked).await,
         "list" => list::list(server, asked).await,
         "watch" => watch::watch(server, asked).await,

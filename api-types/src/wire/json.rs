@@ -353,9 +353,8 @@ pub fn pretty(compact: &[u8]) -> Vec<u8> {
             b':' => into.push(b' '),
             _ => {}
         }
-        if let Some(b'}' | b']') = bytes.peek()
-            && !matches!(byte, b'{' | b'[')
-        {
+        // An empty container was closed above, so an end that comes next is another one's.
+        if let Some(b'}' | b']') = bytes.peek() {
             level = level.saturating_sub(1);
             break_line(&mut into, level);
         }

@@ -40,6 +40,38 @@ impl Query {
         self.get(name).is_some_and(|value| !value.eq_ignore_ascii_case("false") && value != "0")
     }
 
+    /// Finds that `timeout`, if given, is a duration as Go writes them.
+    ///
+    /// # Errors
+    /// Upstream's text for what is none.
+    pub fn check_timeout(&self) -> Result<(), String> {
+        let Some(text) = self.get("timeout").filter(|text| !text.is_empty()) else { return Ok(()) };
+        let quoted = api_types::field::go_quote(text);
+        let invalid =
+            |why: String| Err(format!("invalid timeout specified in the request URL - time: {why} {quoted}"));
+        let mut rest = text.trim_start_matches(['+', '-']);
+        if rest == "0" {
+            return Ok(());
+        }
+        let is_number = |it: char| it.is_ascii_digit() || it == '.';
+        while !rest.is_empty() {
+            let unit = rest.trim_start_matches(is_number);
+            if unit.len() == rest.len() {
+                return invalid("invalid duration".to_owned());
+            }
+            let end = unit.find(is_number).unwrap_or(unit.len());
+            let (name, next) = unit.split_at_checked(end).unwrap_or((unit, ""));
+            match name {
+                "ns" | "us" | "µs" | "ms" | "s" | "m" | "h" => rest = next,
+                "" => return invalid("missing unit in duration".to_owned()),
+                other => {
+                    return invalid(format!("unknown unit {} in duration", api_types::field::go_quote(other)));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// A number, if it is given and one.
     ///
     /// # Errors

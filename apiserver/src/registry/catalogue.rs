@@ -75,7 +75,10 @@ impl Storage {
                     self.resource.resource().to_string(),
                     Arc::clone(&self.backend),
                     self.prefix.clone(),
-                    describe(&self.resource.kind(), self.resource.selectable()),
+                    describe(
+                        &self.resource.kind(),
+                        [self.resource.selectable(), self.resource.alias_selectable()].concat(),
+                    ),
                     cache::Config {
                         // The one index that every kubelet's watch goes by.
                         index: self

@@ -233,7 +233,7 @@ fn namespace_step(call: &Call, options: &Options, object: &Value) -> Step {
     if finalizers != object.finalizers() {
         marked.set_meta("finalizers", if finalizers.is_empty() { Value::Null } else { json!(finalizers) });
     }
-    Step::Mark { object: marked, then_remove: !spec_waits && finalizers.is_empty() }
+    Step::Mark { object: marked, then_remove: false }
 }
 
 /// Finds that the object is the one the caller means.

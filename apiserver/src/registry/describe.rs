@@ -29,11 +29,11 @@ type Fields<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
 /// The describer of a kind: puts the resource version into the bytes, where upstream has it (behind the uid), and takes
 /// names, labels and selectable fields.
-pub fn describe(kind: &GroupVersionKind, selectable: &'static [SelectableField]) -> Describe {
+pub fn describe(kind: &GroupVersionKind, selectable: Vec<SelectableField>) -> Describe {
     // What lists leave out of their items.
     let type_meta = format!(r#"{{"kind":"{}","apiVersion":"{}","#, kind.kind, kind.api_version());
     Arc::new(move |_key: &str, stored: Bytes, revision: Revision| {
-        read(&stored, revision, &type_meta, selectable).map_err(|error| error.to_string())
+        read(&stored, revision, &type_meta, &selectable).map_err(|error| error.to_string())
     })
 }
 
@@ -41,7 +41,7 @@ fn read(
     stored: &Bytes,
     revision: Revision,
     type_meta: &str,
-    selectable: &'static [SelectableField],
+    selectable: &[SelectableField],
 ) -> Result<(Bytes, Header), serde_json::Error> {
     let top: Fields<'_> = serde_json::from_slice(stored)?;
     let raw = top.get("metadata").copied();
@@ -85,9 +85,20 @@ fn read(
     Ok((bytes.freeze(), header))
 }
 
+/// A field's value; of several paths, the first that has one.
 fn pick(top: &Fields<'_>, field: &SelectableField) -> Result<String, serde_json::Error> {
-    let absent = || field.absent.to_owned();
-    let mut steps = field.path.split('.');
+    for path in field.path.split('|') {
+        let value = follow(top, path, field.absent)?;
+        if !value.is_empty() {
+            return Ok(value);
+        }
+    }
+    Ok(String::new())
+}
+
+fn follow(top: &Fields<'_>, path: &str, absent: &str) -> Result<String, serde_json::Error> {
+    let absent = || absent.to_owned();
+    let mut steps = path.split('.');
     let Some(mut at) = steps.next().and_then(|step| top.get(step).copied()) else { return Ok(absent()) };
     for step in steps {
         if !at.get().starts_with('{') {
@@ -113,7 +124,7 @@ mod tests {
     ];
 
     fn check(stored: &'static str) -> (String, Header) {
-        let describe = describe(&GroupVersionKind::new("", "v1", "Pod"), SELECTABLE);
+        let describe = describe(&GroupVersionKind::new("", "v1", "Pod"), SELECTABLE.to_vec());
         let (bytes, header) = describe("", Bytes::from_static(stored.as_bytes()), Revision(7)).unwrap();
         (String::from_utf8(bytes.to_vec()).unwrap(), header)
     }

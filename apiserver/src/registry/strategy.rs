@@ -128,6 +128,10 @@ pub trait Strategy: Send + Sync + 'static {
     const SUBRESOURCES: &'static [Subresource<Self::Object>] = &[];
     /// Fields that selectors can name.
     const SELECTABLE: &'static [SelectableField] = &[];
+    /// What callers are told about the kind's own future, with every answer.
+    const DEPRECATED: Option<&'static str> = None;
+    /// Fields that selectors of the kind's other name can name.
+    const ALIAS_SELECTABLE: &'static [SelectableField] = &[];
     /// How the kind is stored, if as another one.
     const CONVERSION: Option<Conversion> = None;
     /// What becomes of dependents when the deleting caller does not say.
@@ -246,6 +250,10 @@ pub trait Resource: fmt::Debug + Send + Sync + 'static {
     fn updates_unconditionally(&self) -> bool;
     /// Fields that selectors can name.
     fn selectable(&self) -> &'static [SelectableField];
+    /// What callers are told with every answer.
+    fn deprecated(&self) -> Option<&'static str>;
+    /// Fields that selectors of the kind's other name can name.
+    fn alias_selectable(&self) -> &'static [SelectableField];
     /// How the kind is stored, if as another one.
     fn conversion(&self) -> Option<Conversion>;
     /// What becomes of dependents by default.
@@ -388,6 +396,14 @@ impl<S: Strategy> Resource for Kind<S> {
 
     fn selectable(&self) -> &'static [SelectableField] {
         S::SELECTABLE
+    }
+
+    fn deprecated(&self) -> Option<&'static str> {
+        S::DEPRECATED
+    }
+
+    fn alias_selectable(&self) -> &'static [SelectableField] {
+        S::ALIAS_SELECTABLE
     }
 
     fn conversion(&self) -> Option<Conversion> {

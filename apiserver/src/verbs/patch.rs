@@ -24,8 +24,9 @@ use crate::{
     server::Server,
 };
 
-/// The patch types, as messages list them.
-const ACCEPTED: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
+/// The patch types of custom kinds, as messages list them.
+const CUSTOM: &str =
+    "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -82,18 +83,16 @@ pub(super) fn kind(asked: &Asked) -> Result<Kind, Status> {
         "application/merge-patch+json" => Ok(Kind::Merge),
         "application/strategic-merge-patch+json" if !custom => Ok(Kind::Strategic),
         "application/apply-patch+yaml" => Ok(Kind::Apply),
-        _ => Err(Status::failure(
+        "application/strategic-merge-patch+json" => Err(Status::failure(
             415,
             "UnsupportedMediaType",
             format!(
-                "the body of the request was in an unknown format - accepted media types include: {}",
-                if custom {
-                    ACCEPTED.replace("application/strategic-merge-patch+json, ", "")
-                } else {
-                    ACCEPTED.to_owned()
-                }
+                "the body of the request was in an unknown format - accepted media types include: {CUSTOM}"
             ),
         )),
+        // Refused before upstream's own code sees it, by its router.
+        _ => Err(Status::failure(415, "UnsupportedMediaType", "415: Unsupported Media Type")
+            .with_details(api_types::status::Details::default())),
     }
 }
 
@@ -196,29 +195,27 @@ impl<'a> Patch<'a> {
         let served = &self.call.served;
         let (object, warnings) = match &self.document {
             Document::Apply(applied) => {
-                let (applied, warnings) = self.coerce(applied.clone(), |why| {
-                    Status::bad_request(format!("error decoding YAML: {why}"))
-                })?;
-                (ownership::apply(self.call, self.part, old, &applied, self.force)?, warnings)
+                let warnings = self.check(applied)?;
+                let object = ownership::apply(self.call, self.part, old, applied, self.force)?;
+                (self.coerced(object).map_err(|why| Status::failure(500, "", why))?, warnings)
             }
             document => {
                 let old = old.ok_or_else(|| self.call.not_found())?;
                 let patched = document.merge(old, served.resource.schema())?;
-                self.coerce(patched, |why| {
-                    let fault = Fault::invalid(&Path::new("patch"), self.shown.clone(), why.to_owned());
-                    Status::invalid(&GroupVersionKind::default(), "", &[fault])
-                })?
+                self.same_kind(&patched)?;
+                self.coerce(patched)?
             }
         };
         let object = served.resource.default(object).map_err(Status::internal)?;
         Ok((object, warnings))
     }
 
-    fn coerce(&self, value: Value, refuse: impl Fn(&str) -> Status) -> Result<(Value, Vec<String>), Status> {
+    /// The patched object as its type has it, and what was dropped.
+    fn coerce(&self, value: Value) -> Result<(Value, Vec<String>), Status> {
         let mut complaints = self.complaints.clone();
         let value = match self.call.served.resource.schema() {
             Some(schema) => {
-                let coerced = wire::typed::coerce(value, schema).map_err(|why| refuse(&why))?;
+                let coerced = wire::typed::coerce(value, schema).map_err(|why| self.invalid(why))?;
                 complaints.extend(coerced.strict);
                 coerced.value
             }
@@ -226,11 +223,64 @@ impl<'a> Patch<'a> {
         };
         match self.validation {
             FieldValidation::Strict if !complaints.is_empty() => {
-                Err(refuse(&format!("strict decoding error: {}", complaints.join(", "))))
+                Err(self.invalid(format!("strict decoding error: {}", complaints.join(", "))))
             }
             FieldValidation::Ignore => Ok((value, Vec::new())),
             FieldValidation::Strict | FieldValidation::Warn => Ok((value, complaints)),
         }
+    }
+
+    /// What field validation has against an applied configuration.
+    fn check(&self, applied: &Value) -> Result<Vec<String>, Status> {
+        let mut complaints = self.complaints.clone();
+        if let Some(schema) = self.call.served.resource.schema() {
+            let read = wire::typed::coerce(applied.clone(), schema)
+                .map_err(|why| Status::bad_request(format!("error decoding YAML: {why}")))?;
+            complaints.extend(read.strict);
+        }
+        match self.validation {
+            FieldValidation::Strict if !complaints.is_empty() => {
+                Err(Status::bad_request(format!("error strict decoding YAML: {}", complaints.join(", "))))
+            }
+            FieldValidation::Ignore => Ok(Vec::new()),
+            FieldValidation::Strict | FieldValidation::Warn => Ok(complaints),
+        }
+    }
+
+    fn coerced(&self, value: Value) -> Result<Value, String> {
+        match self.call.served.resource.schema() {
+            Some(schema) => wire::typed::coerce(value, schema).map(|read| read.value),
+            None => Ok(value),
+        }
+    }
+
+    /// Finds that a patch left the object what it is.
+    fn same_kind(&self, patched: &Value) -> Result<(), Status> {
+        let text = |field: &str| patched.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (kind, version) = (text("kind"), text("apiVersion"));
+        let wanted = self.call.served.resource.kind();
+        if version != wanted.api_version() {
+            return Err(self.invalid(format!(
+                "no kind \"{kind}\" is registered for version \"{version}\" in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+            )));
+        }
+        if kind != wanted.kind {
+            let package = match wanted.group.split('.').next() {
+                None | Some("") => "core",
+                Some(first) => first,
+            };
+            return Err(self.invalid(format!(
+                "converting ({}.{kind}) to ({package}.{}): unknown conversion",
+                wanted.version, wanted.kind
+            )));
+        }
+        Ok(())
+    }
+
+    /// 422 for a patch whose result is no object of the kind.
+    fn invalid(&self, why: String) -> Status {
+        let fault = Fault::invalid(&Path::new("patch"), self.shown.clone(), why);
+        Status::invalid(&GroupVersionKind::default(), "", &[fault])
     }
 }
 

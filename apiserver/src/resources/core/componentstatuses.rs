@@ -20,5 +20,6 @@ impl Strategy for ComponentStatuses {
         categories: &[],
         namespaced: false,
     };
+    const DEPRECATED: Option<&'static str> = Some("v1 ComponentStatus is deprecated in v1.19+");
     const VERBS: &'static [&'static str] = &["get", "list"];
 }

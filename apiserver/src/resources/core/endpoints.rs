@@ -33,6 +33,8 @@ impl Strategy for Endpoints {
         categories: &[],
         namespaced: true,
     };
+    const DEPRECATED: Option<&'static str> =
+        Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice");
     const CREATE_ON_UPDATE: bool = true;
 
     fn default(object: &mut Object) {

@@ -57,6 +57,16 @@ impl Strategy for Events {
         categories: &[],
         namespaced: true,
     };
+    const ALIAS_SELECTABLE: &'static [SelectableField] = &[
+        selectable("regarding.kind", "involvedObject.kind"),
+        selectable("regarding.namespace", "involvedObject.namespace"),
+        selectable("regarding.name", "involvedObject.name"),
+        selectable("regarding.uid", "involvedObject.uid"),
+        selectable("regarding.apiVersion", "involvedObject.apiVersion"),
+        selectable("regarding.resourceVersion", "involvedObject.resourceVersion"),
+        selectable("regarding.fieldPath", "involvedObject.fieldPath"),
+        selectable("reportingController", "reportingComponent"),
+    ];
     const DEPENDENTS: Dependents = Dependents::Unsupported;
     const TIME_TO_LIVE: Option<Duration> = Some(Duration::from_secs(3600));
     const CREATE_ON_UPDATE: bool = true;

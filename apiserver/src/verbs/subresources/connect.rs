@@ -40,7 +40,9 @@ pub(super) async fn run(server: &Arc<Server>, asked: Asked) -> Result<Answer, St
     if node.is_empty() {
         if asked.info.subresource == "log" {
             // A Pod without a node has said nothing yet.
-            return Ok(respond::text(200, String::new()));
+            let mut answer = respond::text(204, String::new());
+            answer.headers_mut().remove(http::header::CONTENT_TYPE);
+            return Ok(answer);
         }
         return Err(Status::bad_request(format!("pod {} does not have a host assigned", asked.info.name)));
     }

@@ -189,6 +189,21 @@ fn spend(budget: &Value, pod: &str, now: &str) -> Result<Value, Status> {
     let status = object_at(object_of(&mut budget), "status");
     status.insert("disruptionsAllowed".to_owned(), json!(allowed - 1));
     object_at(status, "disruptedPods").insert(pod.to_owned(), json!(now));
+    if allowed == 1 {
+        let generation = status.get("observedGeneration").cloned().unwrap_or_default();
+        let condition = json!({
+            "type": "DisruptionAllowed", "status": "False", "reason": "InsufficientPods", "message": "",
+            "lastTransitionTime": now, "observedGeneration": generation,
+        });
+        let conditions = status.entry("conditions").or_insert_with(|| json!([]));
+        if !conditions.is_array() {
+            *conditions = json!([]);
+        }
+        if let Some(conditions) = conditions.as_array_mut() {
+            conditions.retain(|it| it.get("type").and_then(Value::as_str) != Some("DisruptionAllowed"));
+            conditions.push(condition);
+        }
+    }
     Ok(budget)
 }
 
