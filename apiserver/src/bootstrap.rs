@@ -17,6 +17,9 @@ pub use self::{
     services::{custom_api_service, endpoint_slice, endpoints},
 };
 
+/// The field manager of most objects.
+const MANAGER: &str = "kube-apiserver";
+
 /// An object that the server sees to.
 #[derive(Clone, Debug)]
 pub struct Item {
@@ -28,6 +31,12 @@ pub struct Item {
     pub object: Value,
     /// Its status, to be written after it was created.
     pub status: Option<Value>,
+    /// Who is told to have set its fields.
+    pub manager: &'static str,
+    /// Who is told to have set its status.
+    pub status_manager: &'static str,
+    /// Whether it is looked at again and again, and not at start-up alone.
+    pub recurring: bool,
     rule: Rule,
 }
 
@@ -80,12 +89,24 @@ pub fn items(cluster: &Cluster<'_>) -> Vec<Item> {
 
 impl Item {
     fn new(version: GroupVersion, resource: &'static str, object: Value, rule: Rule) -> Self {
-        Self { version, resource, object, status: None, rule }
+        Self {
+            version,
+            resource,
+            object,
+            status: None,
+            manager: MANAGER,
+            status_manager: MANAGER,
+            recurring: false,
+            rule,
+        }
     }
 
-    fn with_status(mut self, status: Value) -> Self {
-        self.status = Some(status);
-        self
+    fn with_status(self, status: Value, status_manager: &'static str) -> Self {
+        Self { status: Some(status), status_manager, ..self }
+    }
+
+    fn recurring(self) -> Self {
+        Self { recurring: true, ..self }
     }
 
     /// What to do, given the object as it is stored now.

@@ -2,7 +2,7 @@
 //!
 //! Each feed is a watch like any client's, from the watch cache. A feed that is closed begins again with the whole state.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use store::cache::{Filter, Object, WatchEvent, WatchFrom};
 use tokio::sync::oneshot;
@@ -16,22 +16,39 @@ use crate::{
 /// How long a feed waits before it begins again.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// What a feed brings.
+enum News<'a> {
+    /// An object, and its bytes if it is still there.
+    Object(&'a Object, Option<&'a [u8]>),
+    /// Namespaces and names of all that are there. A feed that begins again does not see what went away meanwhile, and
+    /// what went away must not go on granting anything.
+    All(&'a BTreeSet<(String, String)>),
+}
+
+fn namespace(object: &Object) -> &str {
+    object.header.namespace.as_deref().unwrap_or_default()
+}
+
 /// Starts all feeds and waits until each has the state as it is now.
 pub(crate) async fn start(server: &Arc<Server>) {
     let mut started = Vec::new();
     for kind in rbac::Kind::ALL {
         let rbac = Arc::clone(&server.rbac);
-        started.extend(feed(server, rbac::GROUP, kind.resource(), move |object, gone| {
-            let namespace = object.header.namespace.as_deref().unwrap_or_default();
-            rbac.update_encoded(kind, namespace, &object.header.name, (!gone).then_some(&object.bytes[..]));
+        started.extend(feed(server, rbac::GROUP, kind.resource(), move |news| match news {
+            News::Object(object, bytes) => {
+                rbac.update_encoded(kind, namespace(object), &object.header.name, bytes);
+            }
+            News::All(known) => rbac.keep_only(kind, known),
         }));
     }
     for kind in node::Kind::ALL {
         let nodes = Arc::clone(&server.nodes);
         let (group, plural) = kind.resource();
-        started.extend(feed(server, group, plural, move |object, gone| {
-            let namespace = object.header.namespace.as_deref().unwrap_or_default();
-            nodes.update_encoded(kind, namespace, &object.header.name, (!gone).then_some(&object.bytes[..]));
+        started.extend(feed(server, group, plural, move |news| match news {
+            News::Object(object, bytes) => {
+                nodes.update_encoded(kind, namespace(object), &object.header.name, bytes);
+            }
+            News::All(known) => nodes.keep_only(kind, known),
         }));
     }
     for ready in started {
@@ -44,7 +61,7 @@ fn feed(
     server: &Arc<Server>,
     group: &str,
     plural: &str,
-    take: impl Fn(&Object, bool) + Send + Sync + 'static,
+    take: impl Fn(News<'_>) + Send + Sync + 'static,
 ) -> Option<oneshot::Receiver<()>> {
     let served = server.registry.catalogue.find(group, "v1", plural)?;
     let storage = Arc::clone(&served.storage);
@@ -61,7 +78,7 @@ fn feed(
 
 async fn follow(
     storage: &Storage,
-    take: &(impl Fn(&Object, bool) + Send + Sync),
+    take: &(impl Fn(News<'_>) + Send + Sync),
     ready: &mut Option<oneshot::Sender<()>>,
 ) {
     let cache = storage.cache();
@@ -69,11 +86,21 @@ async fn follow(
     let Ok(mut watcher) = cache.watch(WatchFrom::InitialState, Filter::prefix(&storage.prefix)) else {
         return;
     };
+    // What there is at the beginning, until all of it was seen.
+    let mut known = Some(BTreeSet::new());
     while let Some(Ok(event)) = watcher.next().await {
         match event {
-            WatchEvent::Added(object) | WatchEvent::Modified(object) => take(&object, false),
-            WatchEvent::Deleted { object, .. } => take(&object, true),
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                if let Some(known) = &mut known {
+                    known.insert((namespace(&object).to_owned(), object.header.name.to_string()));
+                }
+                take(News::Object(&object, Some(&object.bytes)));
+            }
+            WatchEvent::Deleted { object, .. } => take(News::Object(&object, None)),
             WatchEvent::InitialEventsEnd(_) => {
+                if let Some(known) = known.take() {
+                    take(News::All(&known));
+                }
                 if let Some(ready) = ready.take() {
                     // Nobody waits any more if the start was given up.
                     let _gone = ready.send(());

@@ -26,5 +26,4 @@ pub mod openapi;
 
 pub mod bootstrap;
 pub mod observe;
-
-pub mod interim;
+mod startup;

@@ -24,7 +24,7 @@ use crate::{
         node::NodeAuthorizer,
         rbac::Rbac,
     },
-    feeds,
+    bootstrap, feeds,
     http::{
         info::{self, RequestInfo},
         negotiate::{self, Media},
@@ -39,6 +39,7 @@ use crate::{
         metrics::Metrics,
     },
     registry::{Registry, addresses::Addresses, catalogue::Catalogue},
+    startup,
     verbs::{self, Asked},
 };
 
@@ -99,7 +100,7 @@ impl Server {
         runtime: Runtime,
     ) -> Arc<Self> {
         let rbac = Arc::new(Rbac::new());
-        let nodes = Arc::new(NodeAuthorizer::new(crate::interim::bootstrap::node_rules()));
+        let nodes = Arc::new(NodeAuthorizer::new(bootstrap::rbac::cluster_role_rules("system:node")));
         let authorizer = mode::authorizer(&config.modes, &nodes, &rbac);
         let metrics = Metrics::new();
         let mut health = Health::new(metrics.slis.clone());
@@ -137,7 +138,7 @@ impl Server {
     /// Trouble with the store.
     pub async fn start(self: &Arc<Self>) -> Result<(), Status> {
         feeds::start(self).await;
-        crate::interim::bootstrap::reconcile(self).await?;
+        startup::start(self).await?;
         self.started.done();
         Ok(())
     }

@@ -6,7 +6,7 @@
 mod graph;
 mod references;
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use parking_lot::RwLock;
 use serde::Deserialize;
@@ -91,6 +91,15 @@ impl NodeAuthorizer {
     pub fn update_encoded(&self, kind: Kind, namespace: &str, name: &str, object: Option<&[u8]>) {
         let mut object = object.map(serde_json::Deserializer::from_slice);
         self.change(kind, namespace, name, object.as_mut());
+    }
+
+    /// Forgets all objects of the kind but these, by namespace and name. For a feed that begins again: it sees what there
+    /// is, and not what went away meanwhile.
+    pub fn keep_only(&self, kind: Kind, known: &BTreeSet<(String, String)>) {
+        let keys = self.graph.read().keys(kind);
+        for (namespace, name) in keys.into_iter().filter(|key| !known.contains(key)) {
+            self.update(kind, &namespace, &name, None);
+        }
     }
 
     fn change<'de, D>(&self, kind: Kind, namespace: &str, name: &str, object: Option<D>)

@@ -108,6 +108,17 @@ impl Rbac {
         }
     }
 
+    /// Forgets all objects of the kind but these, by namespace and name. For a feed that begins again: it sees what there
+    /// is, and not what went away meanwhile.
+    pub fn keep_only(&self, kind: Kind, known: &BTreeSet<(String, String)>) {
+        let bindings = matches!(kind, Kind::RoleBinding | Kind::ClusterRoleBinding);
+        let cluster_wide = matches!(kind, Kind::ClusterRole | Kind::ClusterRoleBinding);
+        let keys = self.index.load().keys(bindings, cluster_wide);
+        for (namespace, name) in keys.into_iter().filter(|key| !known.contains(key)) {
+            self.update(kind, &namespace, &name, None);
+        }
+    }
+
     fn set_role(&self, namespace: &str, name: &str, role: Option<Result<RoleObject, serde_json::Error>>) {
         let role = role.map(|role| role.unwrap_or_else(|error| unreadable(namespace, name, &error)));
         self.change(|index| index.set_role(namespace, name, role));

@@ -53,7 +53,7 @@ pub(super) fn namespaces() -> Vec<Item> {
         .into_iter()
         .map(|name| {
             let object = json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}});
-            Item::new(core(), "namespaces", object, Rule::IfMissing)
+            Item::new(core(), "namespaces", object, Rule::IfMissing).recurring()
         })
         .collect()
 }

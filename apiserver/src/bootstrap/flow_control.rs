@@ -41,13 +41,15 @@ pub fn items(now: Timestamp) -> Vec<Item> {
             "spec": spec,
         });
         let rule = if MANDATORY.contains(&name) { Rule::FlowMandatory } else { Rule::FlowSuggested };
-        Item::new(GroupVersion::new(GROUP, "v1"), resource, object, rule)
+        let manager = "api-priority-and-fairness-config-producer-v1";
+        Item { manager, ..Item::new(GroupVersion::new(GROUP, "v1"), resource, object, rule).recurring() }
     };
     let level =
         |name: &str, spec| item("prioritylevelconfigurations", "PriorityLevelConfiguration", name, spec);
     let schema = |(name, spec): (&str, Value)| {
         let status = schema_status(&spec, true, now);
-        item("flowschemas", "FlowSchema", name, spec).with_status(status)
+        item("flowschemas", "FlowSchema", name, spec)
+            .with_status(status, "api-priority-and-fairness-config-consumer-v1")
     };
     let exempt = json!({"type": "Exempt", "exempt": {"nominalConcurrencyShares": 0, "lendablePercent": 0}});
     std::iter::once(level("exempt", exempt))

@@ -69,7 +69,7 @@ pub(super) fn items(cluster: &Cluster<'_>) -> Vec<Item> {
                 "message": "Local APIServices are always available",
             }]});
             Item::new(GroupVersion::new(REGISTRATION, "v1"), "apiservices", object, Rule::ApiService)
-                .with_status(status)
+                .with_status(status, super::MANAGER)
         });
     cidr(cluster).into_iter().chain(service(cluster)).chain(api_services).collect()
 }
@@ -93,7 +93,8 @@ fn cidr(cluster: &Cluster<'_>) -> Option<Item> {
         "reason": "",
         "message": "Kubernetes default Service CIDR is ready",
     }]});
-    Some(Item::new(version, "servicecidrs", object, Rule::ServiceCidr).with_status(status))
+    let item = Item::new(version, "servicecidrs", object, Rule::ServiceCidr).recurring();
+    Some(item.with_status(status, "kubernetes-service-cidr-controller"))
 }
 
 fn service(cluster: &Cluster<'_>) -> Option<Item> {
@@ -120,7 +121,7 @@ fn service(cluster: &Cluster<'_>) -> Option<Item> {
             "type": kind,
         },
     });
-    Some(Item::new(core(), "services", object, Rule::IfMissing))
+    Some(Item::new(core(), "services", object, Rule::IfMissing).recurring())
 }
 
 /// The Endpoints of the service `kubernetes`: the servers that are up, all on one port.

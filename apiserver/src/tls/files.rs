@@ -7,6 +7,7 @@ use std::{
     path::Path,
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 use super::Error;
@@ -52,6 +53,22 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> 
 pub fn certificates_in(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().ok()?;
     (!certificates.is_empty()).then_some(certificates)
+}
+
+/// A certificate as PEM text (RFC 7468).
+pub fn to_pem(certificate: &CertificateDer<'_>) -> String {
+    let text = BASE64.encode(certificate);
+    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
+    // Sixty-four characters a line; all of them ASCII.
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (line, more) = rest.split_at_checked(64).unwrap_or((rest, ""));
+        pem.push_str(line);
+        pem.push('\n');
+        rest = more;
+    }
+    pem.push_str("-----END CERTIFICATE-----\n");
+    pem
 }
 
 /// A certificate chain and its key from two files, which may be the same.
@@ -117,6 +134,16 @@ mod tests {
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777 & !mode, 0);
         }
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no drafts are left");
+    }
+
+    #[test]
+    fn a_certificate_is_written_as_it_is_read() {
+        for length in [1, 47, 48, 49, 500] {
+            let certificate = CertificateDer::from(vec![7; length]);
+            let pem = to_pem(&certificate);
+            assert_eq!(certificates_in(pem.as_bytes()).unwrap(), [certificate]);
+            assert!(pem.lines().all(|line| line.len() <= 64));
+        }
     }
 
     #[test]

@@ -5,7 +5,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::references::{ClaimedVolume, OnNode, PodReferences};
+use super::{
+    Kind,
+    references::{ClaimedVolume, OnNode, PodReferences},
+};
 
 /// The kinds of things that nodes may read because something on the node refers to them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,6 +109,20 @@ impl Graph {
             None => {
                 self.on_node.remove(&key);
             }
+        }
+    }
+
+    /// Namespaces and names of the objects of a kind that tie something.
+    pub(super) fn keys(&self, kind: Kind) -> Vec<(String, String)> {
+        let on_node = |thing: Thing| {
+            let keys = self.on_node.keys().filter(|key| key.0 == thing);
+            keys.map(|(_, namespace, name)| (namespace.clone(), name.clone())).collect()
+        };
+        match kind {
+            Kind::Pod => self.pods.keys().cloned().collect(),
+            Kind::PersistentVolume => self.volumes.keys().map(|name| (String::new(), name.clone())).collect(),
+            Kind::VolumeAttachment => on_node(Thing::VolumeAttachment),
+            Kind::ResourceSlice => on_node(Thing::ResourceSlice),
         }
     }
 

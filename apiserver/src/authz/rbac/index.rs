@@ -131,6 +131,20 @@ impl Index {
         });
     }
 
+    /// Namespaces and names of all roles, or of all bindings; those that are cluster-wide, or those that are not.
+    pub(super) fn keys(&self, bindings: bool, cluster_wide: bool) -> Vec<(String, String)> {
+        self.scopes
+            .iter()
+            .filter(|(namespace, _)| namespace.is_empty() == cluster_wide)
+            .flat_map(|(namespace, scope)| {
+                let roles = (!bindings).then(|| scope.roles.keys());
+                let bindings = bindings.then(|| scope.bindings.keys());
+                let names = roles.into_iter().flatten().chain(bindings.into_iter().flatten());
+                names.map(|name| (namespace.clone(), name.clone())).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
     /// The bindings in the scope that name the user or one of their groups. One that names several stands there several
     /// times.
     pub(super) fn bindings_of<'a>(

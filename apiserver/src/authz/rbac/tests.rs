@@ -152,6 +152,25 @@ fn a_change_takes_effect_at_once_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn what_went_away_unseen_is_forgotten() {
+    let rbac = rbac();
+    let known = |keys: &[(&str, &str)]| {
+        keys.iter().map(|(namespace, name)| ((*namespace).to_owned(), (*name).to_owned())).collect()
+    };
+    rbac.keep_only(Kind::RoleBinding, &known(&[("a", "editors"), ("", "viewers")]));
+    assert!(ask(&rbac, "bob update pods a").starts_with("yes"));
+    assert_eq!(ask(&rbac, "system:serviceaccount:a:robot get pods b"), "no ");
+    assert!(ask(&rbac, "alice get pods a").starts_with("yes"), "other kinds are left alone");
+    rbac.keep_only(Kind::ClusterRoleBinding, &known(&[]));
+    assert_eq!(ask(&rbac, "alice get pods a"), "no ");
+    rbac.keep_only(Kind::Role, &known(&[]));
+    assert_eq!(
+        ask(&rbac, "bob update pods a"),
+        r#"no RBAC: role.rbac.authorization.k8s.io "edit" not found"#
+    );
+}
+
+#[test]
 fn an_object_that_cannot_be_read_grants_nothing() {
     let rbac = rbac();
     rbac.update_encoded(Kind::ClusterRole, "", "view", Some(br#"{"rules": "all"}"#));

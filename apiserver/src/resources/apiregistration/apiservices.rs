@@ -2,7 +2,10 @@
 
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 
-use crate::registry::strategy::{Names, Strategy};
+use crate::{
+    registry::strategy::{Names, Strategy},
+    resources::shared::names,
+};
 
 /// The strategy of APIServices.
 pub(crate) struct APIServices;
@@ -22,4 +25,9 @@ impl Strategy for APIServices {
     };
     const KNOWN_FINALIZERS: bool = false;
     const STATUS: bool = true;
+
+    /// The core group's has a dot at its end.
+    fn name_faults(name: &str, prefix: bool) -> Vec<String> {
+        names::path_segment(name, prefix)
+    }
 }
