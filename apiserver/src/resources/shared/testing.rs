@@ -22,7 +22,9 @@ pub(crate) fn with_user<T>(user: &User, run: impl FnOnce(&Context<'_>) -> T) -> 
 
 /// The object as the strategy's type, with defaults.
 pub(crate) fn defaulted<S: Strategy>(object: Value) -> S::Object {
-    let mut object = S::Object::from_value(&object).unwrap();
+    let raw = object;
+    let mut object = S::Object::from_value(&raw).unwrap();
+    S::mark(&raw, &mut object);
     S::default(&mut object);
     object
 }
