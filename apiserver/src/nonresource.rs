@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use api_types::status::{Details, Status};
+use bytes::Bytes;
 use http::{HeaderValue, Method, header, request::Parts};
 use parking_lot::Mutex;
 
 use crate::{
+    authn::openid,
     discovery::{self, Discovery, builtin},
     http::{
         info::RequestInfo,
@@ -84,18 +86,25 @@ pub(crate) async fn answer(
             paths.extend(server.documents.openapi().paths());
             Ok(respond::bytes(200, "application/json", discovery::root_paths(paths)))
         }
-        ".well-known" if path == "/.well-known/openid-configuration" => {
-            let keys = format!("https://{}/openid/v1/jwks", server.config.advertise);
+        ".well-known" if path == openid::CONFIGURATION_PATH => {
+            let keys = format!("https://{}{}", server.config.advertise, openid::KEYS_PATH);
             match server.identity.openid_configuration(&keys) {
-                Some(document) => Ok(respond::bytes(200, "application/json", document)),
+                Some(document) => Ok(published("application/json", document)),
                 None => Ok(respond::text(404, "404 page not found\n")),
             }
         }
-        "openid" if path == "/openid/v1/jwks" => {
-            Ok(respond::bytes(200, "application/jwk-set+json", server.identity.jwks()))
+        "openid" if path == openid::KEYS_PATH => {
+            Ok(published(openid::KEYS_CONTENT_TYPE, server.identity.jwks()))
         }
         _ => Ok(respond::text(404, "404 page not found\n")),
     }
+}
+
+/// A document for relying parties, who may keep it for a while.
+fn published(content_type: &'static str, document: Bytes) -> Answer {
+    let mut answer = respond::bytes(200, content_type, document);
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(openid::CACHE_CONTROL));
+    answer
 }
 
 /// What probes are told.

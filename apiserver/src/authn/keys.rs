@@ -11,7 +11,8 @@ use rustls::pki_types::{
     PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
     pem::{PemObject, SectionKind},
 };
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use x509_parser::{prelude::FromDer, public_key::PublicKey as Parsed, x509::SubjectPublicKeyInfo};
 
@@ -35,8 +36,37 @@ pub struct PublicKey {
     id: String,
     algorithm: Algorithm,
     decoding: DecodingKey,
-    /// The key's own members of its JSON Web Key.
-    members: Vec<(&'static str, String)>,
+    members: Members,
+}
+
+/// A public key as JSON (RFC 7517).
+#[derive(Clone, Debug, Serialize)]
+pub struct JsonWebKey {
+    #[serde(rename = "use")]
+    usage: &'static str,
+    kty: &'static str,
+    kid: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    crv: Option<&'static str>,
+    alg: &'static str,
+    #[serde(flatten)]
+    members: Members,
+}
+
+/// Public keys as JSON (RFC 7517).
+#[derive(Clone, Debug, Serialize)]
+pub struct JsonWebKeySet {
+    keys: Vec<JsonWebKey>,
+}
+
+/// What a key consists of, in base64.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+enum Members {
+    /// A point of a curve.
+    Elliptic { x: String, y: String },
+    /// A modulus and an exponent.
+    Rsa { n: String, e: String },
 }
 
 /// All keys to verify with, in the order of the flags.
@@ -75,28 +105,19 @@ impl PublicKey {
             Parsed::RSA(key) => (
                 Algorithm::RS256,
                 DecodingKey::from_rsa_der(bits),
-                vec![("kty", "RSA".to_owned()), ("n", number(key.modulus)), ("e", number(key.exponent))],
+                Members::Rsa { n: number(key.modulus), e: number(key.exponent) },
             ),
             Parsed::EC(_) => {
                 let curve = info.algorithm.parameters.as_ref()?.as_oid().ok()?.to_id_string();
-                let (algorithm, curve, size) = match curve.as_str() {
-                    "1.2.840.10045.3.1.7" => (Algorithm::ES256, "P-256", 32),
-                    "1.3.132.0.34" => (Algorithm::ES384, "P-384", 48),
+                let (algorithm, size) = match curve.as_str() {
+                    "1.2.840.10045.3.1.7" => (Algorithm::ES256, 32),
+                    "1.3.132.0.34" => (Algorithm::ES384, 48),
                     _ => return None,
                 };
                 // An uncompressed point: 4, x, y.
                 let (x, y) = bits.strip_prefix(&[4])?.split_at_checked(size)?;
-                let coordinate = |bytes: &[u8]| BASE64.encode(bytes);
-                (
-                    algorithm,
-                    DecodingKey::from_ec_der(bits),
-                    vec![
-                        ("kty", "EC".to_owned()),
-                        ("crv", curve.to_owned()),
-                        ("x", coordinate(x)),
-                        ("y", coordinate(y)),
-                    ],
-                )
+                let members = Members::Elliptic { x: BASE64.encode(x), y: BASE64.encode(y) };
+                (algorithm, DecodingKey::from_ec_der(bits), members)
             }
             _ => return None,
         };
@@ -117,14 +138,20 @@ impl PublicKey {
         }
     }
 
-    /// As a JSON Web Key (RFC 7517).
-    fn to_jwk(&self) -> Value {
-        let mut key = Map::new();
-        key.insert("use".to_owned(), "sig".into());
-        key.insert("kid".to_owned(), self.id.as_str().into());
-        key.insert("alg".to_owned(), self.algorithm_name().into());
-        key.extend(self.members.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into())));
-        Value::Object(key)
+    fn to_jwk(&self) -> JsonWebKey {
+        let (kty, crv) = match self.algorithm {
+            Algorithm::ES256 => ("EC", Some("P-256")),
+            Algorithm::ES384 => ("EC", Some("P-384")),
+            _ => ("RSA", None),
+        };
+        JsonWebKey {
+            usage: "sig",
+            kty,
+            kid: self.id.clone(),
+            crv,
+            alg: self.algorithm_name(),
+            members: self.members.clone(),
+        }
     }
 }
 
@@ -196,9 +223,9 @@ impl PublicKeys {
         Err(last)
     }
 
-    /// The JSON Web Key Set (RFC 7517).
-    pub fn to_jwks(&self) -> Value {
-        json!({"keys": self.0.iter().map(PublicKey::to_jwk).collect::<Vec<_>>()})
+    /// All of them, for relying parties.
+    pub fn to_jwks(&self) -> JsonWebKeySet {
+        JsonWebKeySet { keys: self.0.iter().map(PublicKey::to_jwk).collect() }
     }
 
     /// The signature algorithms of the keys, sorted, each once.
@@ -315,6 +342,8 @@ fn der(tag: u8, contents: &[&[u8]]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn pkcs8(algorithm: &'static rcgen::SignatureAlgorithm) -> String {
@@ -398,7 +427,10 @@ mod tests {
         let elliptic = sec1(&rcgen::PKCS_ECDSA_P256_SHA256);
         let keys = keys(&[&elliptic, &rsa()]);
         assert_eq!(keys.algorithms(), ["ES256", "RS256"]);
-        let jwks = keys.to_jwks();
+        let text = serde_json::to_string(&keys.to_jwks()).unwrap();
+        let start = r#"{"keys":[{"use":"sig","kty":"EC","kid":""#;
+        assert!(text.starts_with(start), "{text}");
+        let jwks: Value = serde_json::from_str(&text).unwrap();
         let members = |index: usize| -> Vec<String> {
             jwks["keys"][index].as_object().unwrap().keys().cloned().collect()
         };

@@ -65,7 +65,10 @@ impl Query {
                 "ns" | "us" | "µs" | "ms" | "s" | "m" | "h" => rest = next,
                 "" => return invalid("missing unit in duration".to_owned()),
                 other => {
-                    return invalid(format!("unknown unit {} in duration", api_types::field::go_quote(other)));
+                    return invalid(format!(
+                        "unknown unit {} in duration",
+                        api_types::field::go_quote(other)
+                    ));
                 }
             }
         }
