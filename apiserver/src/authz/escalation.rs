@@ -55,7 +55,7 @@ fn check_role(write: &Write<'_>, rbac: &Rbac, authorizer: &dyn Authorizer) -> Re
         return Ok(());
     }
     let granted = rbac.granted(write.user, write.namespace);
-    write.covered(&granted, &rules_in(write.object))?;
+    write.covered(&granted, &rules_in(write.object)?)?;
     // An aggregation rule can gather anything, so touching one takes everything.
     let aggregates = aggregates(write.object) || write.old.is_some_and(aggregates);
     if write.kind == Kind::ClusterRole && aggregates && !missing(&granted.rules, &everything()).is_empty() {
@@ -146,8 +146,10 @@ impl Write<'_> {
     }
 }
 
-fn rules_in(role: &Value) -> Vec<Rule> {
-    role.get("rules").and_then(|rules| Option::deserialize(rules).ok().flatten()).unwrap_or_default()
+/// The rules of a role. What cannot be read cannot be judged, so it must not pass.
+fn rules_in(role: &Value) -> Result<Vec<Rule>, Status> {
+    let rules = role.get("rules").map(Option::deserialize).transpose();
+    rules.map(|rules| rules.flatten().unwrap_or_default()).map_err(Status::internal)
 }
 
 fn aggregates(role: &Value) -> bool {
@@ -328,6 +330,7 @@ mod tests {
         assert_eq!(write(&alice, Kind::Role, "free", &more, None), "fine");
         assert_eq!(write(&User::new("root", &[MASTERS]), Kind::Role, "", &more, None), "fine");
         assert_eq!(write(&alice, Kind::Role, "r", &role(json!(null)), Some(&more)), "fine");
+        assert_ne!(write(&alice, Kind::Role, "", &role(json!("all")), None), "fine", "unreadable rules");
     }
 
     #[test]
