@@ -16,7 +16,7 @@ use super::{Item, Rule, Step, update_unless_same};
 const GROUP: &str = "flowcontrol.apiserver.k8s.io";
 const AUTOUPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
 /// Those that the server cannot do without.
-const MANDATORY: [&str; 2] = ["exempt", "catch-all"];
+pub const MANDATORY: [&str; 2] = ["exempt", "catch-all"];
 
 /// A limited priority level: name, shares, the percentage it lends, and its queues: how many, a hand, their length.
 type Level = (&'static str, u32, u32, Option<(u32, u32, u32)>);
