@@ -16,8 +16,27 @@ use crate::{Cluster, say, tools};
 
 /// The topics that are replayed.
 pub const TOPICS: &[&str] = &[
-    "health", "discovery", "kinds", "workloads", "pods", "services", "validation", "update", "patch", "apply", "delete",
-    "list", "tables", "watch", "negotiation", "namespaces", "subresources", "auth", "quota", "admission", "crd",
+    "health",
+    "discovery",
+    "kinds",
+    "workloads",
+    "pods",
+    "services",
+    "validation",
+    "update",
+    "patch",
+    "apply",
+    "delete",
+    "list",
+    "tables",
+    "watch",
+    "negotiation",
+    "namespaces",
+    "subresources",
+    "auth",
+    "quota",
+    "admission",
+    "crd",
     "crd-apply",
 ];
 

@@ -48,7 +48,8 @@ pub struct Said {
 
 /// The directory of the binaries under test: those of the release build.
 pub fn binaries() -> PathBuf {
-    std::env::var_os("BINNACLE_BINARIES").map_or_else(|| tools::workspace().join("target/release"), PathBuf::from)
+    std::env::var_os("BINNACLE_BINARIES")
+        .map_or_else(|| tools::workspace().join("target/release"), PathBuf::from)
 }
 
 // === impl Cluster ===
@@ -96,14 +97,8 @@ impl Cluster {
                 }
             }
         });
-        let mut cluster = Self {
-            child,
-            data: data.to_owned(),
-            kubeconfig,
-            log,
-            kubectl: kubectl.to_owned(),
-            _home: None,
-        };
+        let mut cluster =
+            Self { child, data: data.to_owned(), kubeconfig, log, kubectl: kubectl.to_owned(), _home: None };
         let deadline = Instant::real_now() + UP;
         loop {
             let left = deadline.saturating_duration_since(Instant::real_now());

@@ -43,7 +43,9 @@ pub fn kubectl() -> anyhow::Result<PathBuf> {
 
 /// A program on the search path.
 pub fn on_path(program: &str) -> Option<PathBuf> {
-    std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.is_file())
+    std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|folder| folder.join(program))
+        .find(|path| path.is_file())
 }
 
 /// kubectl of a version, installed into the build folder.

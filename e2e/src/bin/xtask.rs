@@ -91,7 +91,8 @@ fn replay(topics: &[&str], update: bool) -> anyhow::Result<()> {
         }
         wrong.extend(new.iter().map(|it| format!("{store}: {it} fails and passed before")));
         if store == "memory" {
-            let of_topics = known.iter().filter(|it| topics.iter().any(|topic| it.starts_with(&format!("{topic} / "))));
+            let of_topics =
+                known.iter().filter(|it| topics.iter().any(|topic| it.starts_with(&format!("{topic} / "))));
             for passes in of_topics.filter(|it| !replayed.failing.contains(*it)) {
                 tell(&format!("passes now, take it off the list: {passes}"));
             }
