@@ -253,7 +253,7 @@ impl FieldManager<'_> {
         let owners = self.owners();
         let identity = Identity::of_writer(manager, Operation::Update, self.subresource, &owners.api_version);
         owners.update(old, new, &mut managed, identity, self.now)?;
-        managed.cap()?;
+        managed.cap();
         Ok(managed)
     }
 

@@ -31,8 +31,6 @@ struct Diff {
     added: Part,
     modified: Part,
     removed: Part,
-    /// The value is one piece: it says itself whether it is there.
-    leaf: bool,
 }
 
 /// Compares two objects of one type. Top-level fields in `skipped` are not looked at.
@@ -57,46 +55,80 @@ pub(super) fn compare(
 
 fn diff(old: Option<&Value>, new: Option<&Value>, shape: Shape<'_>) -> Result<Diff, Problem> {
     let mut out = Diff::default();
-    let old_form = shape.of(old);
-    let new_form = shape.of(new);
     match (old, new) {
-        (_, None) => out.form(old, new, old_form, shape)?,
-        (None, _) => out.form(old, new, new_form, shape)?,
-        _ if old_form.same_kind(&new_form) => out.form(old, new, new_form, shape)?,
-        _ => {
+        (Some(old), Some(new)) => {
+            let old_form = shape.of(Some(old));
+            let new_form = shape.of(Some(new));
             out.form(old, new, old_form, shape)?;
-            out.leaf = false;
-            out.form(old, new, new_form, shape)?;
+            if !old_form.same_kind(&new_form) {
+                out.form(old, new, new_form, shape)?;
+            }
         }
-    }
-    if !out.leaf {
-        out.added.member |= old.is_none();
-        out.removed.member |= new.is_none();
+        (Some(old), None) => out.removed = whole(old, shape)?,
+        (None, Some(new)) => out.added = whole(new, shape)?,
+        (None, None) => {}
     }
     Ok(out)
+}
+
+/// Everything in a value that has no counterpart, itself included.
+fn whole(value: &Value, shape: Shape<'_>) -> Result<Part, Problem> {
+    let mut part = Part { member: true, below: Set::default() };
+    match (shape.of(Some(value)), value) {
+        (Form::Map(map), Value::Object(fields)) if !map.atomic => {
+            part.below = Set::with_capacity(fields.len());
+            for (name, value) in fields {
+                let element = Element::field(name);
+                let of = shape.field(map, name).ok_or_else(undeclared).and_then(|of| whole(value, of));
+                match of {
+                    Ok(below) => part.below.add(element, below),
+                    Err(problem) => return Err(problem.under(&element)),
+                }
+            }
+        }
+        (Form::List(list), Value::Array(items)) if !matches!(list.items, Items::Atomic) => {
+            let mut seen: BTreeMap<Element, Option<&Value>> = BTreeMap::new();
+            for (index, item) in items.iter().enumerate() {
+                seen.entry(name(index, item, list)?).and_modify(|twice| *twice = None).or_insert(Some(item));
+            }
+            for (element, item) in seen {
+                let of = match item {
+                    Some(item) => whole(item, shape.item(list)).map_err(|problem| problem.under(&element))?,
+                    // Items that are there twice are one piece.
+                    None => Part { member: true, below: Set::default() },
+                };
+                part.below.add(element, of);
+            }
+        }
+        (Form::Undeclared, _) => return Err(undeclared()),
+        _ => {}
+    }
+    Ok(part)
+}
+
+fn name(index: usize, item: &Value, list: &List) -> Result<Element, Problem> {
+    Element::of_item(item, list).map_err(|text| Problem::new(format!("element {index}: {text}")))
+}
+
+fn undeclared() -> Problem {
+    Problem::new("schema error: invalid atom: inlined")
 }
 
 // === impl Diff ===
 
 impl Diff {
-    fn form(
-        &mut self,
-        old: Option<&Value>,
-        new: Option<&Value>,
-        form: Form<'_>,
-        shape: Shape<'_>,
-    ) -> Result<(), Problem> {
+    fn form(&mut self, old: &Value, new: &Value, form: Form<'_>, shape: Shape<'_>) -> Result<(), Problem> {
         match form {
             Form::Scalar(scalar) => {
-                let problem = |value: Option<&Value>| value.and_then(|value| scalar_problem(value, scalar));
-                if let (Some(old), Some(_)) = (problem(old), problem(new)) {
+                if let (Some(old), Some(_)) = (scalar_problem(old, scalar), scalar_problem(new, scalar)) {
                     return Err(Problem::new(format!("lhs: {old}")));
                 }
                 self.leaf(old, new);
             }
             Form::Map(map) => {
-                let old_fields = old.and_then(Value::as_object).filter(|fields| !fields.is_empty());
-                let new_fields = new.and_then(Value::as_object).filter(|fields| !fields.is_empty());
+                let old_fields = old.as_object().filter(|fields| !fields.is_empty());
+                let new_fields = new.as_object().filter(|fields| !fields.is_empty());
+                // From empty to null is a change as well.
                 if map.atomic || (old_fields.is_none() && new_fields.is_none()) {
                     self.leaf(old, new);
                 } else {
@@ -104,8 +136,8 @@ impl Diff {
                 }
             }
             Form::List(list) => {
-                let old_items = old.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-                let new_items = new.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+                let old_items = old.as_array().map(Vec::as_slice).unwrap_or_default();
+                let new_items = new.as_array().map(Vec::as_slice).unwrap_or_default();
                 let atomic = matches!(list.items, Items::Atomic);
                 if atomic || (old_items.is_empty() && new_items.is_empty()) {
                     self.leaf(old, new);
@@ -113,22 +145,17 @@ impl Diff {
                     self.list(old_items, new_items, list, shape)?;
                 }
             }
-            Form::Undeclared => return Err(Problem::new("schema error: invalid atom: inlined")),
+            Form::Undeclared => return Err(undeclared()),
         }
         Ok(())
     }
 
-    fn leaf(&mut self, old: Option<&Value>, new: Option<&Value>) {
-        self.leaf = true;
-        match (old, new) {
-            (None, _) => self.added.member = true,
-            (_, None) => self.removed.member = true,
-            (Some(old), Some(new)) => self.modified.member |= !same(old, new),
-        }
+    fn leaf(&mut self, old: &Value, new: &Value) {
+        self.modified.member |= !same(old, new);
     }
 
     fn add(&mut self, element: impl FnOnce() -> Element, diff: Diff) {
-        let Diff { added, modified, removed, leaf: _ } = diff;
+        let Diff { added, modified, removed } = diff;
         let parts = [(&mut self.added, added), (&mut self.modified, modified), (&mut self.removed, removed)];
         let mut parts = parts.into_iter().filter(|(_, part)| *part != Part::default()).peekable();
         if parts.peek().is_some() {
@@ -160,7 +187,6 @@ impl Diff {
                 continue;
             }
             let element = || Element::field(name);
-            let undeclared = || Problem::new("schema error: invalid atom: inlined");
             let found = shape
                 .field(map, name)
                 .ok_or_else(undeclared)
@@ -176,9 +202,7 @@ impl Diff {
         let mut items: BTreeMap<Element, (Vec<&Value>, Vec<&Value>)> = BTreeMap::new();
         for (is_new, side) in [(false, old), (true, new)] {
             for (index, item) in side.iter().enumerate() {
-                let element = Element::of_item(item, list)
-                    .map_err(|text| Problem::new(format!("element {index}: {text}")))?;
-                let (old, new) = items.entry(element).or_default();
+                let (old, new) = items.entry(name(index, item, list)?).or_default();
                 if is_new { new.push(item) } else { old.push(item) }
             }
         }

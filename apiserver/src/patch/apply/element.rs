@@ -141,6 +141,16 @@ impl Element {
         })
     }
 
+    /// A step as it was stored, which was made of one of ours.
+    pub(super) fn from_stored(text: String) -> Self {
+        Self(text.into())
+    }
+
+    /// The text in `fieldsV1`.
+    pub(super) fn into_string(self) -> String {
+        self.0.into()
+    }
+
     /// The text in `fieldsV1`.
     pub fn as_str(&self) -> &str {
         &self.0

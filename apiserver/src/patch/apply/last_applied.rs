@@ -31,8 +31,9 @@ pub(super) fn own_fields(live: &Value, kind: &GroupVersionKind, versions: &dyn V
     }
     check(&last, shape, false).ok()?;
     let changes = compare(&last, live, shape, &[]).ok()?;
-    let set = fields_of(&last, shape);
-    Some(set.difference(&changes.modified).difference(&changes.added).difference(&changes.removed))
+    let mut set = fields_of(&last, shape);
+    [changes.modified, changes.added, changes.removed].iter().for_each(|changed| set.subtract(changed));
+    Some(set)
 }
 
 /// Writes what is applied now into the annotation, if the object has one. It is dropped if it became too large.

@@ -134,13 +134,10 @@ impl fmt::Display for Identity {
 
 impl Fields {
     /// The paths.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub(super) fn read(&self) -> Result<Set, String> {
+    pub(super) fn read(self) -> Set {
         match self {
-            Self::Stored(stored) => Set::from_value(stored),
-            Self::Read(set) => Ok(set.clone()),
+            Self::Stored(stored) => Set::from_stored(stored),
+            Self::Read(set) => set,
         }
     }
 }
@@ -202,7 +199,7 @@ impl Entry {
         put("subresource", self.identity.subresource);
         let fields = match self.fields {
             Fields::Stored(stored) => stored,
-            Fields::Read(set) => set.to_value(),
+            Fields::Read(set) => set.into_value(),
         };
         entry.insert("fieldsV1".to_owned(), fields);
         Value::Object(entry)
@@ -236,10 +233,15 @@ impl Managed {
     pub(super) fn sent(list: Option<Value>) -> Result<Self, String> {
         let mut managed = Self::stored(list)?;
         for entry in &mut managed.entries {
-            let set = entry.fields.read().map_err(|error| {
-                format!("error decoding versioned set from {}: error decoding set: {error}", entry.identity)
-            })?;
-            entry.fields = Fields::Read(set);
+            if let Fields::Stored(fields) = &entry.fields {
+                let set = Set::from_value(fields).map_err(|error| {
+                    format!(
+                        "error decoding versioned set from {}: error decoding set: {error}",
+                        entry.identity
+                    )
+                })?;
+                entry.fields = Fields::Read(set);
+            }
         }
         Ok(managed)
     }
@@ -272,14 +274,11 @@ impl Managed {
     }
 
     /// Puts the oldest updates of each version together until there are few enough.
-    ///
-    /// # Errors
-    /// When the paths of one cannot be read.
-    pub(super) fn cap(&mut self) -> Result<(), String> {
+    pub(super) fn cap(&mut self) {
         let is_update = |entry: &&Entry| entry.identity.operation == Operation::Update;
         let mut updates = self.entries.iter().filter(is_update).count();
         if updates <= UPDATE_MANAGERS_MAX {
-            return Ok(());
+            return;
         }
         let mut oldest: Vec<Identity> =
             self.entries.iter().filter(is_update).map(|it| it.identity.clone()).collect();
@@ -303,13 +302,12 @@ impl Managed {
             let mut set = Set::default();
             let mut time = None;
             for entry in sources.into_iter().flatten().filter_map(|source| self.take(source)) {
-                set = set.union(&entry.fields.read()?);
+                set.unite(entry.fields.read());
                 time = entry.time;
             }
             self.entries.push(Entry::new(bucket, &identity.api_version, time, set));
             updates = self.entries.iter().filter(is_update).count();
         }
-        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who has which fields after a write.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, sync::LazyLock};
 
 use api_types::status::Cause;
 use jiff::Timestamp;
@@ -40,36 +40,41 @@ pub(super) enum Refusal {
 
 /// Fields that are on record for nobody, as the server writes them or they name the object. Only the paths themselves:
 /// `metadata.labels.x` is not among them.
-fn unowned() -> Set {
-    let mut paths: Vec<Vec<&str>> = vec![vec!["apiVersion"], vec!["kind"], vec!["metadata"]];
-    for name in [
-        "name",
-        "namespace",
-        "creationTimestamp",
-        "selfLink",
-        "uid",
-        "clusterName",
-        "generation",
-        "managedFields",
-        "resourceVersion",
-    ] {
-        paths.push(vec!["metadata", name]);
-    }
-    Set::of_fields(&paths.iter().map(Vec::as_slice).collect::<Vec<_>>())
-}
+static UNOWNED: LazyLock<Set> = LazyLock::new(|| {
+    Set::of_fields(&[
+        &["apiVersion"],
+        &["kind"],
+        &["metadata"],
+        &["metadata", "name"],
+        &["metadata", "namespace"],
+        &["metadata", "creationTimestamp"],
+        &["metadata", "selfLink"],
+        &["metadata", "uid"],
+        &["metadata", "clusterName"],
+        &["metadata", "generation"],
+        &["metadata", "managedFields"],
+        &["metadata", "resourceVersion"],
+    ])
+});
 
 // === impl Reset ===
 
 impl Reset<'_> {
-    fn filter(self, set: Set) -> Set {
+    fn filter(self, mut set: Set) -> Set {
         match self {
-            Self::Fields([]) => set,
-            Self::Fields(paths) => set.without(&Set::of_fields(paths)),
+            Self::Fields(paths) => {
+                set.subtract_deep(&Set::of_fields(paths));
+                set
+            }
             Self::AllBut(patterns) => set.only(patterns),
         }
     }
 
-    fn changes(self, changes: Changes) -> Changes {
+    /// What is left of changes that [`Self::skipped`] is not in any more.
+    fn filter_changes(self, changes: Changes) -> Changes {
+        if matches!(self, Self::Fields(paths) if paths.iter().all(|path| path.len() == 1)) {
+            return changes;
+        }
         Changes {
             added: self.filter(changes.added),
             modified: self.filter(changes.modified),
@@ -80,13 +85,9 @@ impl Reset<'_> {
     /// Top-level fields that need not be compared, as nothing of them would be left.
     fn skipped(self) -> Vec<&'static str> {
         match self {
-            Self::Fields(paths) => paths
-                .iter()
-                .filter_map(|path| match path {
-                    [only] => Some(*only),
-                    _ => None,
-                })
-                .collect(),
+            Self::Fields(paths) => {
+                paths.iter().filter(|path| path.len() == 1).flat_map(|path| path.iter().copied()).collect()
+            }
             Self::AllBut(_) => Vec::new(),
         }
     }
@@ -139,14 +140,15 @@ impl Owners<'_> {
                 check::check(object, shape, true).map_err(|problems| problems.to_string())?;
             }
         }
-        let (changes, _) = self.settle(old, new, shape, managed)?;
-        let written = changes.modified.union(&changes.added).difference(&unowned());
-        if written.is_empty() {
-            return Ok(());
+        let changes = self.settle(old, new, shape, managed, None)?;
+        let mut written = changes.modified.union(changes.added);
+        written.subtract(&UNOWNED);
+        if !written.is_empty() {
+            if let Some(earlier) = managed.take(&writer) {
+                written.unite(earlier.fields.read());
+            }
+            managed.entries.push(Entry::new(writer, &self.api_version, Some(time(now)), written));
         }
-        let earlier = managed.take(&writer).map(|entry| entry.fields.read()).transpose()?.unwrap_or_default();
-        let set = written.union(&earlier);
-        managed.entries.push(Entry::new(writer, &self.api_version, Some(time(now)), set));
         Ok(())
     }
 
@@ -165,7 +167,7 @@ impl Owners<'_> {
         force: bool,
         now: Timestamp,
     ) -> Result<Value, Refusal> {
-        self.reconcile(managed)?;
+        self.reconcile(managed);
         let set = self.reset.filter(fields_of(applied, shape));
         let last = managed.take(&writer);
         let object = match live {
@@ -173,14 +175,15 @@ impl Owners<'_> {
             Some(live) => {
                 let merged = merge(live, applied, shape)
                     .map_err(|problem| format!("failed to merge config: {problem}"))?;
-                match &last {
-                    Some(last) => self.prune(merged, managed, &set, last)?,
+                match last.clone() {
+                    Some(last) => self.prune(merged, managed, &set, last),
                     None => merged,
                 }
             }
         };
         if let Some(live) = live {
-            let (_, mut taken) = self.settle(live, &object, shape, managed)?;
+            let mut taken = Vec::new();
+            self.settle(live, &object, shape, managed, Some(&mut taken))?;
             if !taken.is_empty() && !force {
                 taken.sort_by_cached_key(|(from, _)| from.sort_key());
                 let conflicts = taken.iter().flat_map(|(with, set)| {
@@ -192,50 +195,48 @@ impl Owners<'_> {
         // A write that changes nothing does not change the time either.
         let unchanged = live.is_some_and(|live| same(live, &object));
         let written_at = if unchanged { last.and_then(|last| last.time) } else { Some(time(now)) };
-        let set = set.difference(&unowned());
+        let set = set.difference(&UNOWNED);
         if !set.is_empty() {
             managed.entries.push(Entry::new(writer, &self.api_version, written_at, set));
         }
         Ok(object)
     }
 
-    /// Takes what changed from whom had it. Says what changed in the version of the request, and what was taken from
-    /// whom because it was set anew.
+    /// Takes what changed from whom had it. Says what changed in the version of the request and, where that is asked,
+    /// what was taken from whom because it was set anew.
     fn settle(
         &self,
         old: &Value,
         new: &Value,
         shape: Shape<'_>,
         managed: &mut Managed,
-    ) -> Result<(Changes, Vec<(Identity, Set)>), String> {
+        mut taken_from: Option<&mut Vec<(Identity, Set)>>,
+    ) -> Result<Changes, String> {
         let skipped = self.reset.skipped();
         let compare = |old: &Value, new: &Value, shape: Shape<'_>| {
             let changes = compare(old, new, shape, &skipped)
                 .map_err(|problem| format!("failed to compare objects: {problem}"))?;
-            Ok::<_, String>(self.reset.changes(changes))
+            Ok::<_, String>(self.reset.filter_changes(changes))
         };
         let here = compare(old, new, shape)?;
-        let mut taken_from = Vec::new();
         let mut elsewhere: BTreeMap<String, Option<(Changes, Shape<'_>)>> = BTreeMap::new();
         let mut kept = Vec::with_capacity(managed.entries.len() + 1);
         for mut entry in std::mem::take(&mut managed.entries) {
-            let version = entry.api_version.clone();
-            let there = if version == self.api_version {
-                None
+            let (changes, shape) = if entry.api_version == self.api_version {
+                (&here, shape)
             } else {
-                if !elsewhere.contains_key(&version) {
-                    let compared = self
-                        .at_both(old, new, &version)
+                if !elsewhere.contains_key(&entry.api_version) {
+                    let compared = self.at_both(old, new, &entry.api_version);
+                    let compared = compared
                         .map(|(old, new, shape)| Ok::<_, String>((compare(&old, &new, shape)?, shape)));
-                    elsewhere.insert(version.clone(), compared.transpose()?);
+                    elsewhere.insert(entry.api_version.clone(), compared.transpose()?);
                 }
-                match elsewhere.get(&version).and_then(Option::as_ref) {
-                    Some(there) => Some(there),
+                match elsewhere.get(&entry.api_version) {
+                    Some(Some((changes, shape))) => (changes, *shape),
                     // The version is gone, and with it who is on record.
-                    None => continue,
+                    _ => continue,
                 }
             };
-            let (changes, shape) = there.map_or((&here, shape), |(changes, shape)| (changes, *shape));
             let changed = [&changes.added, &changes.modified, &changes.removed];
             if let Fields::Stored(stored) = &entry.fields {
                 let is_empty = stored.as_object().is_none_or(serde_json::Map::is_empty);
@@ -244,19 +245,22 @@ impl Owners<'_> {
                     continue;
                 }
             }
-            let set = entry.fields.read()?.reconciled(shape);
-            let taken = set.intersection(&changes.modified).union(&set.intersection(&changes.added));
-            if !taken.is_empty() {
-                taken_from.push((entry.identity.clone(), taken.clone()));
+            let mut set = entry.fields.read();
+            set.reconcile(shape);
+            if let Some(taken_from) = &mut taken_from {
+                let taken = set.intersection(&changes.modified).union(set.intersection(&changes.added));
+                if !taken.is_empty() {
+                    taken_from.push((entry.identity.clone(), taken));
+                }
             }
-            let left = set.difference(&taken).difference(&changes.removed);
-            if !left.is_empty() {
-                entry.fields = Fields::Read(left);
+            changed.into_iter().for_each(|changed| set.subtract(changed));
+            if !set.is_empty() {
+                entry.fields = Fields::Read(set);
                 kept.push(entry);
             }
         }
         managed.entries = kept;
-        Ok((here, taken_from))
+        Ok(here)
     }
 
     /// Both objects in another version.
@@ -275,31 +279,33 @@ impl Owners<'_> {
     }
 
     /// Brings all records up to date with the types, and forgets those of versions that are gone.
-    fn reconcile(&self, managed: &mut Managed) -> Result<(), String> {
+    fn reconcile(&self, managed: &mut Managed) {
         let mut kept = Vec::with_capacity(managed.entries.len() + 1);
         for mut entry in std::mem::take(&mut managed.entries) {
             if let Some(shape) = self.versions.shape(&entry.api_version) {
-                entry.fields = Fields::Read(entry.fields.read()?.reconciled(shape));
+                let mut set = entry.fields.read();
+                set.reconcile(shape);
+                entry.fields = Fields::Read(set);
                 kept.push(entry);
             }
         }
         managed.entries = kept;
-        Ok(())
     }
 
     /// Takes out of the merged object what the writer applied before and does not now (`set` is what it applies now),
     /// except what someone has.
-    fn prune(&self, merged: Value, others: &Managed, set: &Set, last: &Entry) -> Result<Value, String> {
-        let last_set = last.fields.read()?;
+    fn prune(&self, merged: Value, others: &Managed, set: &Set, last: Entry) -> Value {
         let last_version = last.api_version.as_str();
+        let last_set = last.fields.read();
+        // Nothing was given up.
+        if last_version == self.api_version && last_set.clone().difference(set).is_empty() {
+            return merged;
+        }
         let (Some(shape), Some(merged_then)) =
             (self.versions.shape(last_version), self.at(&merged, last_version))
         else {
-            return Ok(merged);
+            return merged;
         };
-        if last_set.is_empty() {
-            return Ok(merged);
-        }
         let last_named = last_set.with_named_fields(Some(shape));
         let mut pruned = remove(&merged_then, &last_named, shape);
 
@@ -308,8 +314,7 @@ impl Owners<'_> {
         let mut owned: BTreeMap<&str, Set> = BTreeMap::new();
         owned.insert(&self.api_version, set.clone());
         for entry in &others.entries {
-            let of_version = owned.entry(&entry.api_version).or_default();
-            *of_version = of_version.union(&entry.fields.read()?);
+            owned.entry(&entry.api_version).or_default().unite(entry.fields.clone().read());
         }
         let mut versions: Vec<(&str, Set)> = owned.into_iter().collect();
         versions.sort_by_key(|(version, _)| *version != last_version);
@@ -318,21 +323,17 @@ impl Owners<'_> {
             let (Some(merged), Some(rest)) = (self.at(&merged, version), self.at(&pruned, version)) else {
                 continue;
             };
-            let named = |set: Set| set.with_named_fields(Some(shape));
-            let all = named(fields_of(&merged, shape));
-            let stay = named(fields_of(&rest, shape)).union(&named(owned));
-            let restored = remove(&merged, &all.difference(&stay), shape);
-            pruned = restored;
+            let mut gone = fields_of(&merged, shape).with_named_fields(Some(shape));
+            gone.subtract(&fields_of(&rest, shape).with_named_fields(Some(shape)));
+            gone.subtract(&owned.with_named_fields(Some(shape)));
+            pruned = remove(&merged, &gone, shape);
         }
 
         // What nobody has but was taken out along with something around it was not the writer's to take.
-        let Some(rest) = self.at(&pruned, last_version) else { return Ok(merged) };
-        let all = fields_of(&merged_then, shape).with_named_fields(Some(shape));
-        let stay = fields_of(&rest, shape).with_named_fields(Some(shape));
-        let result = remove(&merged_then, &all.difference(&stay).intersection(&last_named), shape);
-        match self.at(&result, &self.api_version) {
-            Some(result) => Ok(result.into_owned()),
-            None => Ok(merged),
-        }
+        let Some(rest) = self.at(&pruned, last_version) else { return merged };
+        let mut gone = fields_of(&merged_then, shape).with_named_fields(Some(shape));
+        gone.subtract(&fields_of(&rest, shape).with_named_fields(Some(shape)));
+        let result = remove(&merged_then, &gone.intersection(&last_named), shape);
+        self.at(&result, &self.api_version).map(Cow::into_owned).unwrap_or(merged)
     }
 }

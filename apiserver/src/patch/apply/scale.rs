@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     element::Element,
-    managed::{Entry, Managed},
+    managed::{Entry, Fields, Managed},
     set::Set,
 };
 
@@ -43,7 +43,7 @@ impl Replicas<'_> {
         let mut kept = Vec::new();
         for entry in std::mem::take(&mut managed.entries) {
             let Some(path) = self.path(&entry.api_version) else { continue };
-            if entry.fields.read()?.has(&path) {
+            if entry.fields.read().has(&path) {
                 let set = Set::of_fields(&[REPLICAS]);
                 kept.push(Entry::new(entry.identity, SCALE_VERSION, entry.time, set));
             }
@@ -62,20 +62,21 @@ impl Replicas<'_> {
         let mut after = Managed::default();
         for mut entry in before.entries {
             let Some(path) = self.path(&entry.api_version) else { continue };
-            let set = entry.fields.read()?;
+            let mut set = entry.fields.read();
             // An entry that had the replica count and is gone from the Scale's record lost it.
             if set.has(&path) && scale.take(&entry.identity).is_none() {
                 let mut lost = Set::default();
                 lost.insert(&path);
-                entry.fields = super::managed::Fields::Read(set.difference(&lost));
-                if set.difference(&lost).is_empty() {
+                set.subtract(&lost);
+                if set.is_empty() {
                     continue;
                 }
             }
+            entry.fields = Fields::Read(set);
             after.entries.push(entry);
         }
         for entry in scale.entries {
-            if entry.fields.read()?.has(&elements(REPLICAS)) {
+            if entry.fields.read().has(&elements(REPLICAS)) {
                 let mut set = Set::default();
                 set.insert(&self.path(self.api_version).unwrap_or_default());
                 // Upstream looks the time up in the record before the write, and finds none.

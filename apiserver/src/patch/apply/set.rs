@@ -1,12 +1,10 @@
 //! Sets of field paths, the content of `fieldsV1`.
 
-use std::cmp::Ordering;
-
 use serde_json::{Map as Object, Value};
 
 use super::{
     element::Element,
-    shape::{Form, Shape},
+    shape::{Form, Items, Shape},
 };
 
 /// A set of paths, as a tree: what is at a path and what is below it.
@@ -36,14 +34,6 @@ pub struct Part {
 /// A path of fields, with `*` for any step. It stands for everything at and below it.
 pub type Pattern = [&'static str];
 
-// === impl Branch ===
-
-impl Branch {
-    fn part(&self) -> Part {
-        Part { member: self.member, below: self.below.clone() }
-    }
-}
-
 // === impl Part ===
 
 impl Part {
@@ -58,6 +48,11 @@ impl Set {
     /// Whether no path is in it.
     pub fn is_empty(&self) -> bool {
         self.branches.is_empty()
+    }
+
+    /// An empty set that will have this many steps at its root.
+    pub(super) fn with_capacity(steps: usize) -> Self {
+        Self { branches: Vec::with_capacity(steps) }
     }
 
     /// A set of paths of fields.
@@ -98,7 +93,7 @@ impl Set {
             Ok(at) => {
                 if let Some(branch) = self.branches.get_mut(at) {
                     branch.member |= part.member;
-                    branch.below = branch.below.union(&part.below);
+                    branch.below.unite(part.below);
                 }
             }
             Err(at) => {
@@ -131,50 +126,77 @@ impl Set {
         }
     }
 
+    /// Puts all paths of another set in.
+    pub fn unite(&mut self, other: Self) {
+        if self.is_empty() {
+            *self = other;
+            return;
+        }
+        for branch in other.branches {
+            self.add(branch.element, Part { member: branch.member, below: branch.below });
+        }
+    }
+
+    /// Takes the paths of another set out. What is below a path that goes stays.
+    pub fn subtract(&mut self, other: &Self) {
+        self.reduce(other, |branch, other| {
+            branch.member &= !other.member;
+            branch.below.subtract(&other.below);
+        });
+    }
+
+    /// Takes out the paths of another set and everything below them.
+    pub fn subtract_deep(&mut self, other: &Self) {
+        self.reduce(other, |branch, other| {
+            if other.member {
+                branch.member = false;
+                branch.below = Self::default();
+            } else {
+                branch.below.subtract_deep(&other.below);
+            }
+        });
+    }
+
+    fn reduce(&mut self, other: &Self, reduce: impl Fn(&mut Branch, &Branch)) {
+        let mut emptied = false;
+        for other in &other.branches {
+            let found = self.branches.binary_search_by(|branch| branch.element.cmp(&other.element));
+            if let Some(branch) = found.ok().and_then(|at| self.branches.get_mut(at)) {
+                reduce(branch, other);
+                emptied |= !branch.member && branch.below.is_empty();
+            }
+        }
+        if emptied {
+            self.branches.retain(|branch| branch.member || !branch.below.is_empty());
+        }
+    }
+
     /// The paths in either.
     #[must_use]
-    pub fn union(&self, other: &Self) -> Self {
-        self.combine(other, |one, other| match (one, other) {
-            (Some(one), Some(other)) => {
-                Part { member: one.member || other.member, below: one.below.union(&other.below) }
-            }
-            (Some(only), None) | (None, Some(only)) => only.part(),
-            (None, None) => Part::default(),
-        })
+    pub fn union(mut self, other: Self) -> Self {
+        self.unite(other);
+        self
+    }
+
+    /// The paths in this one only. What is below a path that goes stays.
+    #[must_use]
+    pub fn difference(mut self, other: &Self) -> Self {
+        self.subtract(other);
+        self
     }
 
     /// The paths in both.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
-        self.combine(other, |one, other| match (one, other) {
-            (Some(one), Some(other)) => {
-                Part { member: one.member && other.member, below: one.below.intersection(&other.below) }
+        let mut out = Self::default();
+        for branch in &self.branches {
+            if let Some(other) = other.branch(&branch.element) {
+                let below = branch.below.intersection(&other.below);
+                let member = branch.member && other.member;
+                out.add(branch.element.clone(), Part { member, below });
             }
-            _ => Part::default(),
-        })
-    }
-
-    /// The paths in this one only. What is below a path that goes stays.
-    #[must_use]
-    pub fn difference(&self, other: &Self) -> Self {
-        self.combine(other, |one, other| match (one, other) {
-            (Some(one), Some(other)) => {
-                Part { member: one.member && !other.member, below: one.below.difference(&other.below) }
-            }
-            (Some(only), None) => only.part(),
-            (None, _) => Part::default(),
-        })
-    }
-
-    /// The paths in this one that are neither in the other nor below one of its paths.
-    #[must_use]
-    pub fn without(&self, other: &Self) -> Self {
-        self.combine(other, |one, other| match (one, other) {
-            (Some(_), Some(other)) if other.member => Part::default(),
-            (Some(one), Some(other)) => Part { member: one.member, below: one.below.without(&other.below) },
-            (Some(only), None) => only.part(),
-            (None, _) => Part::default(),
-        })
+        }
+        out
     }
 
     /// The paths at or below one of the patterns.
@@ -199,76 +221,54 @@ impl Set {
         out
     }
 
-    fn combine(&self, other: &Self, part: impl Fn(Option<&Branch>, Option<&Branch>) -> Part) -> Self {
-        let mut out = Self { branches: Vec::with_capacity(self.branches.len()) };
-        let (mut one, mut other) = (self.branches.iter().peekable(), other.branches.iter().peekable());
-        loop {
-            let order = match (one.peek(), other.peek()) {
-                (None, None) => return out,
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (Some(one), Some(other)) => one.element.cmp(&other.element),
-            };
-            let left = if order.is_le() { one.next() } else { None };
-            let right = if order.is_ge() { other.next() } else { None };
-            if let Some(branch) = left.or(right) {
-                let part = part(left, right);
-                if !part.is_empty() {
-                    let element = branch.element.clone();
-                    out.branches.push(Branch { element, member: part.member, below: part.below });
-                }
+    /// With every declared field on the way to a path put in too.
+    #[must_use]
+    pub(super) fn with_named_fields(mut self, shape: Option<Shape<'_>>) -> Self {
+        self.add_named_fields(shape);
+        self
+    }
+
+    fn add_named_fields(&mut self, shape: Option<Shape<'_>>) {
+        let Some((shape, node)) = shape.map(|shape| (shape, shape.node())) else { return };
+        for branch in self.branches.iter_mut().filter(|branch| !branch.below.is_empty()) {
+            let mut of = None;
+            if let (Some(name), Some(map)) = (branch.element.field_name(), &node.map) {
+                branch.member |= map.declares(name);
+                of = shape.field(map, name);
+            } else if let (true, Some(list)) = (branch.element.is_keys(), &node.list) {
+                of = Some(shape.item(list));
             }
+            branch.below.add_named_fields(of);
         }
     }
 
-    /// With every declared field on the way to a path put in too.
-    #[must_use]
-    pub(super) fn with_named_fields(&self, shape: Option<Shape<'_>>) -> Self {
-        let node = shape.map(|shape| (shape, shape.node()));
-        let branches = self.branches.iter().map(|branch| {
-            let mut member = branch.member;
-            let mut of = None;
-            if let Some((shape, node)) = node {
-                if let (Some(name), Some(map)) = (branch.element.field_name(), &node.map) {
-                    member |= !branch.below.is_empty() && map.declares(name);
-                    of = shape.field(map, name);
-                } else if let (true, Some(list)) = (branch.element.is_keys(), &node.list) {
-                    of = Some(shape.item(list));
-                }
+    /// Brings the set up to date with the type: where a map or list has become one piece since, whoever had parts of it
+    /// has the whole.
+    pub(super) fn reconcile(&mut self, shape: Shape<'_>) {
+        let form = shape.of(None);
+        for branch in &mut self.branches {
+            if branch.below.is_empty() {
+                continue;
             }
-            Branch { element: branch.element.clone(), member, below: branch.below.with_named_fields(of) }
-        });
-        Self { branches: branches.collect() }
-    }
-
-    /// Brought up to date with the type: where a map or list has become one piece since, whoever had parts of it has
-    /// the whole.
-    #[must_use]
-    pub(super) fn reconciled(&self, shape: Shape<'_>) -> Self {
-        let node = shape.of(None);
-        let mut branches = Vec::with_capacity(self.branches.len());
-        for branch in &self.branches {
-            let of = match (node, branch.element.field_name()) {
+            let of = match (form, branch.element.field_name()) {
                 (Form::Map(map), _) if shape.is_deduced(map) => None,
                 (Form::Map(map), Some(name)) => shape.field(map, name),
                 (Form::List(list), _) => Some(shape.item(list)),
                 _ => None,
             };
-            let one_piece = of.is_some_and(|of| match of.of(None) {
-                Form::Map(map) => map.atomic && !of.is_deduced(map) && !branch.below.is_empty(),
-                Form::List(list) => {
-                    matches!(list.items, super::shape::Items::Atomic) && !branch.below.is_empty()
-                }
+            let Some(of) = of else { continue };
+            let one_piece = match of.of(None) {
+                Form::Map(map) => map.atomic && !of.is_deduced(map),
+                Form::List(list) => matches!(list.items, Items::Atomic),
                 Form::Scalar(_) | Form::Undeclared => false,
-            });
-            let (member, below) = match of {
-                _ if one_piece => (true, Self::default()),
-                Some(of) => (branch.member, branch.below.reconciled(of)),
-                None => (branch.member, branch.below.clone()),
             };
-            branches.push(Branch { element: branch.element.clone(), member, below });
+            if one_piece {
+                branch.member = true;
+                branch.below = Self::default();
+            } else {
+                branch.below.reconcile(of);
+            }
         }
-        Self { branches }
     }
 
     /// All paths in upstream's order: those that end here, then those of each branch.
@@ -324,22 +324,38 @@ impl Set {
         Ok((below, here))
     }
 
+    /// Reads fields that [`Self::into_value`] wrote: their texts are taken as they are.
+    pub(super) fn from_stored(fields: Value) -> Self {
+        let Value::Object(fields) = fields else { return Self::default() };
+        let mut branches = Vec::with_capacity(fields.len());
+        // The keys of a JSON object are sorted, and so are branches.
+        for (text, value) in fields.into_iter().filter(|(text, _)| text != ".") {
+            let member = value.as_object().is_none_or(|below| below.is_empty() || below.contains_key("."));
+            branches.push(Branch {
+                element: Element::from_stored(text),
+                member,
+                below: Self::from_stored(value),
+            });
+        }
+        Self { branches }
+    }
+
     /// As it stands in `fieldsV1`.
-    pub fn to_value(&self) -> Value {
+    pub fn into_value(self) -> Value {
         Value::Object(self.write(false))
     }
 
-    fn write(&self, member: bool) -> Object<String, Value> {
-        let empty = || Value::Object(Object::new());
-        let own = (member && !self.is_empty()).then(|| (".".to_owned(), empty()));
-        let branches = self.branches.iter().map(|branch| {
+    fn write(self, member: bool) -> Object<String, Value> {
+        let own = member && !self.is_empty();
+        let own = own.then(|| (".".to_owned(), Value::Object(Object::new())));
+        let branches = self.branches.into_iter().map(|branch| {
             let below = Value::Object(branch.below.write(branch.member));
-            (branch.element.as_str().to_owned(), below)
+            (branch.element.into_string(), below)
         });
         own.into_iter().chain(branches).collect()
     }
 
-    /// Whether stored fields, in the form [`Self::to_value`] gives, have anything at or below a path of this set.
+    /// Whether stored fields, in the form [`Self::into_value`] gives, have anything at or below a path of this set.
     pub(super) fn touches(&self, stored: &Value) -> bool {
         self.branches.iter().any(|branch| {
             let found = stored.get(branch.element.as_str());

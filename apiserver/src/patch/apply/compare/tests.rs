@@ -10,7 +10,7 @@ fn changes(old: Value, new: Value) -> [Value; 3] {
     let pod = builtin::shape(schema().type_of("", "v1", "Pod").unwrap());
     let changes = compare(&old, &new, pod, &[]).unwrap();
     [changes.added, changes.modified, changes.removed]
-        .map(|set| if set.is_empty() { Value::Null } else { set.to_value() })
+        .map(|set| if set.is_empty() { Value::Null } else { set.into_value() })
 }
 
 #[test]
@@ -85,8 +85,8 @@ fn numbers_are_equal_however_they_are_written() {
 #[test]
 fn without_a_type_a_value_may_change_its_kind() {
     let compared = compare(&json!({"a": {"b": 1}}), &json!({"a": [1]}), Types::deduced(), &[]).unwrap();
-    assert_eq!(compared.modified.to_value(), json!({"f:a": {}}));
-    assert_eq!(compared.removed.to_value(), json!({"f:a": {"f:b": {}}}));
+    assert_eq!(compared.modified.into_value(), json!({"f:a": {}}));
+    assert_eq!(compared.removed.into_value(), json!({"f:a": {"f:b": {}}}));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::*;
 use crate::patch::apply::shape::{Types, builtin};
 
 fn pod(value: Value) -> Value {
-    fields_of(&value, builtin::shape(schema().type_of("", "v1", "Pod").unwrap())).to_value()
+    fields_of(&value, builtin::shape(schema().type_of("", "v1", "Pod").unwrap())).into_value()
 }
 
 #[test]
@@ -48,5 +48,5 @@ fn structs_are_owned_by_field_maps_and_items_themselves_and_atomic_parts_whole()
 #[test]
 fn without_a_type_maps_are_owned_at_every_level_and_lists_whole() {
     let fields = fields_of(&json!({"a": {"b": [1, {"c": 2}], "d": {}}}), Types::deduced());
-    assert_eq!(fields.to_value(), json!({"f:a": {".": {}, "f:b": {}, "f:d": {}}}));
+    assert_eq!(fields.into_value(), json!({"f:a": {".": {}, "f:b": {}, "f:d": {}}}));
 }
