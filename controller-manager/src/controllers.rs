@@ -3,6 +3,7 @@
 //! To add one: a file in `controllers/`, its `mod` line and its [`Entry`] here. Queue, workers, records, metrics and
 //! leader election come with the harness; the service account names the role it works under.
 
+pub mod deployment;
 pub mod replica_set;
 
 use client::controller::{Manager, Options as Workers};
@@ -27,14 +28,24 @@ pub struct Entry {
 
 /// Every controller there is.
 pub fn all() -> Vec<Entry> {
-    vec![Entry {
-        file: "replica_set",
-        name: "replicaset-controller",
-        alias: "replicaset",
-        account: "replicaset-controller",
-        workers: 5,
-        start: |manager, workers, _| drop(manager.start(replica_set::ReplicaSets, workers)),
-    }]
+    vec![
+        Entry {
+            file: "replica_set",
+            name: "replicaset-controller",
+            alias: "replicaset",
+            account: "replicaset-controller",
+            workers: 5,
+            start: |manager, workers, _| drop(manager.start(replica_set::ReplicaSets, workers)),
+        },
+        Entry {
+            file: "deployment",
+            name: "deployment-controller",
+            alias: "deployment",
+            account: "deployment-controller",
+            workers: 5,
+            start: |manager, workers, _| drop(manager.start(deployment::Deployments, workers)),
+        },
+    ]
 }
 
 impl std::fmt::Debug for Entry {

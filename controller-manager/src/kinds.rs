@@ -9,5 +9,8 @@ pub mod pod;
 
 pub mod replica_set;
 
+pub mod deployment;
+
+pub use deployment::Deployment;
 pub use pod::Pod;
 pub use replica_set::ReplicaSet;

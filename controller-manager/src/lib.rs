@@ -17,6 +17,8 @@ pub mod claim;
 
 pub mod conditions;
 
+pub mod int_or_percent;
+
 pub mod controllers;
 
 pub mod launch;
