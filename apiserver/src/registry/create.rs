@@ -91,13 +91,17 @@ impl Registry {
         let kind = call.served.storage.resource.as_ref();
         let checked = kind.check_create(&call.context(), object).map_err(Status::internal)?;
         let name = checked.object.name().to_owned();
-        let mut faults = shared::metadata::validate(
-            checked.object.get("metadata").unwrap_or(&Value::Null),
-            kind.names().namespaced,
-            &|name, prefix| kind.name_faults(name, prefix),
-        );
-        faults.extend(checked.faults);
-        refuse(call, &name, faults)?;
+        // Kinds look at the metadata too; what passed them is looked at once more, as upstream does.
+        refuse(call, &name, checked.faults)?;
+        refuse(
+            call,
+            &name,
+            shared::metadata::validate(
+                checked.object.get("metadata").unwrap_or(&Value::Null),
+                kind.names().namespaced,
+                &|name, prefix| kind.name_faults(name, prefix),
+            ),
+        )?;
         for warning in checked.warnings {
             if !warnings.contains(&warning) {
                 warnings.push(warning);

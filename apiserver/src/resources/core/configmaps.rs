@@ -4,7 +4,9 @@ use k8s_openapi::api::core::v1::ConfigMap;
 
 use crate::{
     registry::strategy::{Context, Names, Strategy},
-    resources::shared::{fields::same_map, metadata::invalid_each, names::config_map_key},
+    resources::shared::{
+        fields::same_map, metadata::invalid_each, names::config_map_key, pod_spec::scheduling::nowhere,
+    },
 };
 use api_types::field::{Fault, Faults, Path};
 
@@ -45,8 +47,7 @@ impl Strategy for ConfigMaps {
             size += value.0.len();
         }
         if size > DATA_SIZE_MAX {
-            // The object as a whole is meant, and its path prints as nothing here.
-            faults.push(Fault { field: String::new(), ..Fault::too_long(&Path::root(), DATA_SIZE_MAX) });
+            faults.push(Fault::too_long(&nowhere(), DATA_SIZE_MAX));
         }
         faults
     }

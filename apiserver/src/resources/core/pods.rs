@@ -33,7 +33,7 @@ use crate::{
 
 pub(crate) use binding::{bind, check_binding};
 pub(crate) use eviction::{
-    budget_of, eviction_options, goes_uncounted, ignores_budgets, mark_evicted, must_not_change,
+    budget_of, check_eviction, goes_uncounted, ignores_budgets, mark_evicted, must_not_change,
     refused_for_now, take_from_budget,
 };
 
@@ -171,6 +171,10 @@ impl Strategy for Pods {
 
     fn validate_status_update(_cx: &Context<'_>, pod: &Pod, old: &Pod) -> Faults {
         status::validate(pod, old)
+    }
+
+    fn status_warnings(_cx: &Context<'_>, pod: &Pod, _old: &Pod) -> Vec<String> {
+        pod.status.as_ref().map(status::warnings).unwrap_or_default()
     }
 
     fn warnings(_cx: &Context<'_>, pod: &Pod, old: Option<&Pod>) -> Vec<String> {

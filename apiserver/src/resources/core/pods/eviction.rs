@@ -11,7 +11,7 @@ use k8s_openapi::{
         core::v1::{Pod, PodCondition},
         policy::v1::{Eviction, PodDisruptionBudget},
     },
-    apimachinery::pkg::apis::meta::v1::{Condition, DeleteOptions},
+    apimachinery::pkg::apis::meta::v1::Condition,
 };
 
 use super::status;
@@ -22,21 +22,19 @@ use crate::resources::shared::{
 
 /// How many pods a budget remembers as evicted and not yet gone.
 const DISRUPTED_PODS_MAX: usize = 2000;
+/// What a dry run is asked for with.
+const DRY_RUN: &str = "All";
 const REFUSED: &str = "Cannot evict pod as it would violate the pod's disruption budget.";
 
-/// What the eviction of the pod of this name deletes with. `dry_run` is what the request's query asks for.
+/// Whether this eviction of the pod of that name is a dry run; `dry_run` says what the request's query asks for.
 ///
 /// # Errors
 /// When the eviction is about another pod, or contradicts the query.
-pub fn eviction_options(
-    eviction: &Eviction,
-    name: &str,
-    dry_run: &[String],
-) -> Result<DeleteOptions, Status> {
+pub(crate) fn check_eviction(eviction: &Eviction, name: &str, dry_run: bool) -> Result<bool, Status> {
     if eviction.metadata.name.text() != name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
-    let mut options = eviction.delete_options.clone().unwrap_or_default();
+    let Some(options) = &eviction.delete_options else { return Ok(dry_run) };
     if options.ignore_store_read_error_with_cluster_breaking_potential.is_on() {
         let fault = Fault::invalid(
             &Path::new("deleteOptions.ignoreStoreReadErrorWithClusterBreakingPotential"),
@@ -47,26 +45,23 @@ pub fn eviction_options(
         return Err(Status::invalid(&kind, name, &[fault]));
     }
     let own = options.dry_run.items();
-    if own.is_empty() {
-        options.dry_run = (!dry_run.is_empty()).then(|| dry_run.to_vec());
-    } else if !dry_run.is_empty() && own != dry_run {
+    if dry_run && !own.is_empty() && own != [DRY_RUN] {
         let message = format!(
-            "Non-matching dry-run options in request and content: [{}] and [{}]",
-            dry_run.join(" "),
+            "Non-matching dry-run options in request and content: [{DRY_RUN}] and [{}]",
             own.join(" ")
         );
         return Err(Status::failure(500, "", message));
     }
-    Ok(options)
+    Ok(dry_run || !own.is_empty())
 }
 
 /// Whether the pod is deleted without asking the budgets: it does nothing for anybody, or goes already.
-pub fn ignores_budgets(pod: &Pod) -> bool {
+pub(crate) fn ignores_budgets(pod: &Pod) -> bool {
     has_ended(pod) || pod.status.as_ref().is_some_and(|status| status.phase.text() == "Pending")
 }
 
 /// Whether a pod that [`ignores_budgets`] must not have changed when it is deleted.
-pub fn must_not_change(pod: &Pod) -> bool {
+pub(crate) fn must_not_change(pod: &Pod) -> bool {
     !has_ended(pod)
 }
 
@@ -79,7 +74,7 @@ fn has_ended(pod: &Pod) -> bool {
 ///
 /// # Errors
 /// When there are several.
-pub fn budget_of<'a>(
+pub(crate) fn budget_of<'a>(
     pod: &Pod,
     budgets: &'a [PodDisruptionBudget],
 ) -> Result<Option<&'a PodDisruptionBudget>, Status> {
@@ -102,7 +97,7 @@ pub fn budget_of<'a>(
 /// Whether the budget lets this pod go without counting it: it is not ready, and either that is enough for the
 /// budget, or the others are. The pod must then not have changed when it is deleted; if it did, the answer is
 /// [`refused_for_now`].
-pub fn goes_uncounted(pod: &Pod, budget: &PodDisruptionBudget) -> bool {
+pub(crate) fn goes_uncounted(pod: &Pod, budget: &PodDisruptionBudget) -> bool {
     let conditions = pod.status.as_ref().map(|status| status.conditions.items()).unwrap_or_default();
     if conditions.iter().any(|it| it.type_ == "Ready" && it.status == "True") {
         return false;
@@ -119,7 +114,11 @@ pub fn goes_uncounted(pod: &Pod, budget: &PodDisruptionBudget) -> bool {
 ///
 /// # Errors
 /// When the budget has none, or is not up to date.
-pub fn take_from_budget(budget: &mut PodDisruptionBudget, pod: &str, now: Timestamp) -> Result<(), Status> {
+pub(crate) fn take_from_budget(
+    budget: &mut PodDisruptionBudget,
+    pod: &str,
+    now: Timestamp,
+) -> Result<(), Status> {
     let name = budget.metadata.name.text().to_owned();
     let generation = budget.metadata.generation.unwrap_or_default();
     let status = budget.status.get_or_insert_default();
@@ -170,7 +169,7 @@ pub fn take_from_budget(budget: &mut PodDisruptionBudget, pod: &str, now: Timest
 }
 
 /// 429: the budget of this name is not up to date.
-pub fn refused_for_now(budget: &str) -> Status {
+pub(crate) fn refused_for_now(budget: &str) -> Status {
     refused(format!("The disruption budget {budget} is still being processed by the server."), 10)
 }
 
@@ -209,7 +208,7 @@ fn exhaust(conditions: &mut Vec<Condition>, generation: Option<i64>, now: Timest
 }
 
 /// Says in the pod's status why it is deleted.
-pub fn mark_evicted(pod: &mut Pod, now: Timestamp) {
+pub(crate) fn mark_evicted(pod: &mut Pod, now: Timestamp) {
     let condition = PodCondition {
         type_: "DisruptionTarget".to_owned(),
         status: "True".to_owned(),
@@ -364,23 +363,20 @@ mod tests {
 
     #[test]
     fn an_eviction_may_not_contradict_the_request() {
-        let all = ["All".to_owned()];
-        let options = |value: Value, name: &str, dry_run: &[String]| {
-            eviction_options(&read(value), name, dry_run).map_err(|status| (status.code, status.message))
+        let check = |value: Value, name: &str, dry_run: bool| {
+            check_eviction(&read(value), name, dry_run).map_err(|status| (status.code, status.message))
         };
         let named = |options: Value| json!({"metadata": {"name": "p"}, "deleteOptions": options});
-        assert_eq!(options(named(Value::Null), "p", &all).unwrap().dry_run.as_deref(), Some(all.as_slice()));
+        assert_eq!(check(named(Value::Null), "p", true), Ok(true));
+        assert_eq!(check(named(json!({"gracePeriodSeconds": 3})), "p", false), Ok(false));
+        assert_eq!(check(named(json!({"dryRun": ["All"]})), "p", false), Ok(true));
         assert_eq!(
-            options(named(json!({"gracePeriodSeconds": 3})), "p", &[]).unwrap().grace_period_seconds,
-            Some(3)
+            check(named(Value::Null), "q", false),
+            Err((400, "name in URL does not match name in Eviction object".to_owned()))
         );
         assert_eq!(
-            options(named(Value::Null), "q", &[]).unwrap_err(),
-            (400, "name in URL does not match name in Eviction object".to_owned())
-        );
-        assert_eq!(
-            options(named(json!({"dryRun": ["Other"]})), "p", &all).unwrap_err(),
-            (500, "Non-matching dry-run options in request and content: [All] and [Other]".to_owned())
+            check(named(json!({"dryRun": ["Other"]})), "p", true),
+            Err((500, "Non-matching dry-run options in request and content: [All] and [Other]".to_owned()))
         );
     }
 }

@@ -14,7 +14,7 @@ use k8s_openapi::{
 
 use super::rules;
 use crate::resources::shared::{
-    addresses::{legacy_ip, parse_sloppy},
+    addresses::{ip_warnings, legacy_ip, parse_sloppy},
     metadata::invalid_each,
     names::{dns_subdomain, dns1123_label, qualified_name, user_or_group_id},
     optional::{Entries, Items, Text, one_of_or_empty_fault},
@@ -155,6 +155,16 @@ pub(super) fn validate(pod: &Pod, old: &Pod) -> Faults {
         }
     }
     faults
+}
+
+/// What the writer of a status should know.
+pub(super) fn warnings(status: &PodStatus) -> Vec<String> {
+    let path = Path::new("status");
+    let (pod_ips, host_ips) = (status.pod_ips.items().iter(), status.host_ips.items().iter());
+    let pod_ips = pod_ips.enumerate().map(|(index, it)| (path.child("podIPs").index(index), it.ip.as_str()));
+    let host_ips =
+        host_ips.enumerate().map(|(index, it)| (path.child("hostIPs").index(index), it.ip.as_str()));
+    pod_ips.chain(host_ips).flat_map(|(path, ip)| ip_warnings(&path.child("ip"), ip)).collect()
 }
 
 fn generation_fault(generation: i64, path: &Path) -> Option<Fault> {
