@@ -35,9 +35,11 @@ pub fn object(code: u16, media: Media, value: &Value, schema: Option<TypeRef>) -
                 None => wire::json::encode_untyped(value),
             };
             if media.pretty {
+                // Indented answers are for people, and end without a line break, as upstream's do.
                 body = wire::json::pretty(&body);
+            } else {
+                body.push(b'\n');
             }
-            body.push(b'\n');
             bytes(code, "application/json", body)
         }
         Format::Yaml => bytes(code, "application/yaml", wire::yaml::from_value(value).into_bytes()),
@@ -58,9 +60,7 @@ pub fn encoded(code: u16, media: Media, json: &Bytes, schema: Option<TypeRef>) -
             bytes(code, "application/json", body)
         }
         (Format::Json, true) => {
-            let mut body = wire::json::pretty(json);
-            body.push(b'\n');
-            bytes(code, "application/json", body)
+            bytes(code, "application/json", wire::json::pretty(json))
         }
         (Format::Yaml | Format::Protobuf, _) => match serde_json::from_slice::<Value>(json) {
             Ok(value) => object(code, media, &value, schema),

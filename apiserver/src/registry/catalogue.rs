@@ -49,6 +49,8 @@ pub struct Storage {
     pub resource: Arc<dyn Resource>,
     /// The prefix of all keys, with a slash at the end.
     pub prefix: String,
+    /// The other versions that the same objects are served in, by `apiVersion`.
+    pub other_versions: Vec<(String, Conversion)>,
     backend: Arc<dyn Backend>,
     tasks: Tasks,
     cache: Mutex<Option<Cache>>,
@@ -131,6 +133,20 @@ impl Served {
         }
     }
 
+    /// An object in another version of the same resource; `None` if there is no such version.
+    pub fn convert(&self, served: &Value, api_version: &str) -> Option<Value> {
+        if api_version == self.resource.kind().api_version() {
+            return Some(served.clone());
+        }
+        let stored = self.store(served.clone());
+        if api_version == self.storage.resource.kind().api_version() {
+            return Some(stored);
+        }
+        let (_, conversion) =
+            self.storage.other_versions.iter().find(|(version, _)| version == api_version)?;
+        Some((conversion.serve)(stored))
+    }
+
     /// What it is called.
     pub fn names(&self) -> Names {
         self.resource.names()
@@ -146,7 +162,14 @@ impl Catalogue {
         let (plain, converted): (Vec<_>, Vec<_>) =
             crate::resources::all().into_iter().partition(|resource| resource.conversion().is_none());
         for resource in plain {
+            let names = resource.names();
+            let home = (names.group, names.version, names.plural);
             let storage = Arc::new(Storage {
+                other_versions: converted
+                    .iter()
+                    .filter_map(|other| Some((other.kind().api_version(), other.conversion()?)))
+                    .filter(|(_, conversion)| conversion.stored_as == home)
+                    .collect(),
                 prefix: keys::prefix(&resource.resource()),
                 resource: Arc::clone(&resource),
                 backend: Arc::clone(backend),

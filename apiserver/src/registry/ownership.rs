@@ -14,7 +14,8 @@ impl Call {
     /// Does something with the field manager of this write.
     pub fn with_field_manager<T>(&self, part: Part, work: impl FnOnce(FieldManager<'_>) -> T) -> T {
         let kind = self.served.resource.kind();
-        let versions = BuiltIn { kind: &kind, convert: None };
+        let convert = |object: &Value, api_version: &str| self.served.convert(object, api_version);
+        let versions = BuiltIn { kind: &kind, convert: Some(&convert) };
         let reset = match part {
             Part::Main if self.served.resource.has_status() => Reset::Fields(STATUS),
             Part::Status => Reset::Fields(ALL_BUT_STATUS),

@@ -1,7 +1,7 @@
 //! A changed object: merged with what the server owns, admitted, prepared, validated, stored if it is still the one the
 //! change was made from. Replacing and patching differ only in how the new object is made from the old.
 
-use api_types::{field::go_quote, object::ObjectExt, status::Status};
+use api_types::{kind::GroupVersionKind, object::ObjectExt, status::Status};
 use serde_json::Value;
 use store::Revision;
 
@@ -75,15 +75,25 @@ impl Registry {
             return Err(status);
         }
         let object = change(None)?;
-        if !object.resource_version().is_empty() && object.resource_version() != "0" {
+        if !plan.owned && !object.resource_version().is_empty() && object.resource_version() != "0" {
             return Err(Status::conflict(
                 &call.served.resource.resource(),
                 &call.name,
                 "StorageError: invalid object, Code: 4, Key: , ResourceVersion: 0, AdditionalErrorMsg: resource version does not match",
             ));
         }
-        if !object.uid().is_empty() {
+        if plan.uid_precondition && !object.uid().is_empty() {
             return Err(precondition(call, object.uid(), ""));
+        }
+        if !object.uid().is_empty() {
+            return Err(Status::conflict(
+                &call.served.resource.resource(),
+                &call.name,
+                format!(
+                    "uid mismatch: the provided object specified uid {}, and no existing object was found",
+                    object.uid()
+                ),
+            ));
         }
         self.create_owned(call, object, plan.owned).await
     }
@@ -121,7 +131,10 @@ impl Registry {
         let unconditional = asked.is_empty() || asked == "0";
         if unconditional {
             if !kind.updates_unconditionally() {
-                refuse(call, &call.name, vec![metadata::version_required()])?;
+                // Told of the resource, not of the kind.
+                let resource = call.served.resource.resource();
+                let kind = GroupVersionKind::new(&resource.group, "", &resource.resource);
+                return Err(Status::invalid(&kind, &call.name, &[metadata::version_required()]));
             }
         } else if asked != old.resource_version() {
             return Err(Status::modified(&resource, &call.name));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use api_types::{
     field::{BadValue, Fault, Path},
     kind::GroupVersionKind,
+    object::ObjectExt,
     schema::TypeRef,
     status::Status,
     wire,
@@ -133,8 +134,13 @@ impl Document {
             Kind::Merge => merge::decode(body, validated).map(|(it, found)| (Self::Merge(it), found)),
             Kind::Strategic => strategic::decode(body).map(|(it, found)| (Self::Strategic(it), found)),
             Kind::Apply => {
-                let read = wire::yaml::to_value(body)
-                    .map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
+                let read = wire::yaml::to_value(body).map_err(|error| {
+                    Status::bad_request(format!(
+                        "error decoding YAML: error converting YAML to JSON: {error}"
+                    ))
+                })?;
+                let duplicates = read.duplicates.map(|them| format!("error converting YAML to JSON: {them}"));
+                let read = wire::yaml::Read { value: read.value, duplicates };
                 Ok((Self::Apply(read.value), read.duplicates.into_iter().collect()))
             }
         }
@@ -195,8 +201,9 @@ impl<'a> Patch<'a> {
         let served = &self.call.served;
         let (object, warnings) = match &self.document {
             Document::Apply(applied) => {
-                let warnings = self.check(applied)?;
                 let object = ownership::apply(self.call, self.part, old, applied, self.force)?;
+                self.named(applied)?;
+                let warnings = self.check(applied)?;
                 (self.coerced(object).map_err(|why| Status::failure(500, "", why))?, warnings)
             }
             document => {
@@ -228,6 +235,22 @@ impl<'a> Patch<'a> {
             FieldValidation::Ignore => Ok((value, Vec::new())),
             FieldValidation::Strict | FieldValidation::Warn => Ok((value, complaints)),
         }
+    }
+
+    /// Finds that an applied configuration names the object of the URL.
+    fn named(&self, applied: &Value) -> Result<(), Status> {
+        let (name, url) = (applied.name(), &self.call.name);
+        if name.is_empty() {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({url} based on URL) was undeterminable: name must be provided"
+            )));
+        }
+        if name != url {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({name}) does not match the name on the URL ({url})"
+            )));
+        }
+        Ok(())
     }
 
     /// What field validation has against an applied configuration.

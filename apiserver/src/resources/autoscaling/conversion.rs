@@ -12,6 +12,9 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use api_types::{object::ObjectExt, typed::Typed};
 
 use crate::resources::shared::optional::{Entries, Items};
 
@@ -72,6 +75,29 @@ pub fn hpa_to_v2(hpa: &v1::HorizontalPodAutoscaler) -> v2::HorizontalPodAutoscal
         },
         status: hpa.status.as_ref().map(|status| status_to_v2(status, carried)),
     }
+}
+
+/// The same on JSON values. What is no such object is left as it is.
+pub fn value_to_v2(hpa: Value) -> Value {
+    match v1::HorizontalPodAutoscaler::from_value(&hpa) {
+        Ok(typed) => with_record(hpa_to_v2(&typed).to_value(), &hpa),
+        Err(_) => hpa,
+    }
+}
+
+/// [`hpa_to_v1`] on JSON values. What is no such object is left as it is.
+pub fn value_to_v1(hpa: Value) -> Value {
+    match v2::HorizontalPodAutoscaler::from_value(&hpa) {
+        Ok(typed) => with_record(hpa_to_v1(&typed).to_value(), &hpa),
+        Err(_) => hpa,
+    }
+}
+
+/// The record of field owners speaks of versions by name and is kept as it is.
+fn with_record(mut converted: Value, from: &Value) -> Value {
+    let record = from.meta().and_then(|meta| meta.get("managedFields")).cloned().unwrap_or_default();
+    converted.set_meta("managedFields", record);
+    converted
 }
 
 fn status_to_v2(

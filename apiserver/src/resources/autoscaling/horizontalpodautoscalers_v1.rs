@@ -4,10 +4,13 @@ use api_types::field::Faults;
 use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
 
 use super::{
-    conversion::hpa_to_v2,
+    conversion::{hpa_to_v2, value_to_v1, value_to_v2},
     horizontalpodautoscalers::{faults, status_faults},
 };
-use crate::registry::strategy::{Context, Names, Strategy};
+use crate::registry::{
+    catalogue::Conversion,
+    strategy::{Context, Names, Strategy},
+};
 
 /// The strategy of HorizontalPodAutoscalers.
 pub(crate) struct HorizontalPodAutoscalersV1;
@@ -26,6 +29,11 @@ impl Strategy for HorizontalPodAutoscalersV1 {
         namespaced: true,
     };
     const STATUS: bool = true;
+    const CONVERSION: Option<Conversion> = Some(Conversion {
+        stored_as: ("autoscaling", "v2", "horizontalpodautoscalers"),
+        store: value_to_v2,
+        serve: value_to_v1,
+    });
 
     fn default(object: &mut HorizontalPodAutoscaler) {
         object.spec.min_replicas.get_or_insert(1);
