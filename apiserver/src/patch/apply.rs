@@ -65,12 +65,15 @@ pub trait Versions {
     }
 }
 
+/// Converts an object to an `apiVersion`, if there is such a version of it.
+pub type Convert<'a> = &'a dyn Fn(&Value, &str) -> Option<Value>;
+
 /// A built-in kind of one version, or of several with a way to convert.
 pub struct BuiltIn<'a> {
     /// The kind in the version of the request.
     pub kind: &'a GroupVersionKind,
     /// Converts to another version the schema knows.
-    pub convert: Option<&'a dyn Fn(&Value, &str) -> Option<Value>>,
+    pub convert: Option<Convert<'a>>,
 }
 
 /// Which fields a write cannot set, because the server puts them back. Nobody is on record for them.
@@ -200,15 +203,14 @@ impl FieldManager<'_> {
             Managed::sent(stored).map_err(|why| broken(format!("failed to decode managed fields: {why}")))?;
 
         let mut outcome = self.apply_over(bare.as_ref(), applied, managed.clone(), manager, force);
-        if manager == last_applied::MANAGER {
-            if let (Err(Failure::Conflicts(Conflicts(conflicts))), Some(live)) = (&mut outcome, &bare) {
-                // What kubectl applied from the client's side it may take over from itself.
-                if let Some(own) = last_applied::own_fields(live, self.kind, self.versions) {
-                    conflicts.retain(|conflict| !own.has(&conflict.path));
-                    if conflicts.is_empty() {
-                        outcome = self.apply_over(Some(live), applied, managed, manager, true);
-                    }
-                }
+        // What kubectl applied from the client's side it may take over from itself.
+        if let (Err(Failure::Conflicts(Conflicts(conflicts))), Some(live)) = (&mut outcome, &bare)
+            && manager == last_applied::MANAGER
+            && let Some(own) = last_applied::own_fields(live, self.kind, self.versions)
+        {
+            conflicts.retain(|conflict| !own.has(&conflict.path));
+            if conflicts.is_empty() {
+                outcome = self.apply_over(Some(live), applied, managed, manager, true);
             }
         }
         let (mut object, managed) = outcome?;

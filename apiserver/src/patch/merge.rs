@@ -15,7 +15,7 @@ pub fn decode(body: &[u8], validated: bool) -> Result<(Value, Vec<String>), Stat
         let told = |why: String| Status::bad_request(format!("error decoding patch: {why}"));
         super::object(body).map_err(told)?;
     }
-    match read.map_err(|_| no_patch())? {
+    match read.map_err(|_malformed| no_patch())? {
         (patch @ (Value::Object(_) | Value::Array(_)), duplicates) => Ok((patch, duplicates)),
         _ => Err(no_patch()),
     }

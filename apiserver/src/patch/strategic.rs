@@ -302,10 +302,8 @@ fn check_order(patched: &[Value], stated: &[Value], key: &str) -> Result<(), Fai
     if stated.is_empty() || patched.is_empty() {
         return Ok(());
     }
-    if !key.is_empty() {
-        if let Some(item) = patched.iter().find(|item| !item.is_object()) {
-            return Err(Failure::argument("map[string]interface {}", item));
-        }
+    if let Some(item) = patched.iter().find(|item| !key.is_empty() && !item.is_object()) {
+        return Err(Failure::argument("map[string]interface {}", item));
     }
     let directive = |item: &Value| item.get(DIRECTIVE).is_some();
     let deletes = |item: &Value| item.get(DIRECTIVE).and_then(Value::as_str) == Some("delete");

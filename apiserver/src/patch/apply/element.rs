@@ -132,9 +132,9 @@ impl Element {
                 other => return Err(format!("keys are no object: {other}")),
             },
             "i:" => {
-                let index: i64 = rest
-                    .parse()
-                    .map_err(|_| format!("strconv.Atoi: parsing {}: invalid syntax", go_quote(rest)))?;
+                let index: i64 = rest.parse().map_err(|_invalid| {
+                    format!("strconv.Atoi: parsing {}: invalid syntax", go_quote(rest))
+                })?;
                 Some(Self(format!("i:{index}").into()))
             }
             _ => None,

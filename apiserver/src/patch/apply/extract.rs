@@ -44,7 +44,7 @@ fn part_of(value: &Value, shape: Shape<'_>) -> Part {
                 let below = if twice { Set::default() } else { part_of(item, shape.item(list)).below };
                 parts.push((element, Part { member: true, below }));
             }
-            parts.sort_by(|(one, _), (other, _)| one.cmp(other));
+            parts.sort_by_key(|(element, _)| *element);
             for (element, item) in parts {
                 part.below.add(element.clone(), item);
             }

@@ -440,8 +440,7 @@ proptest! {
             prop_assert_eq!(&it.value("/data")[key], value);
         }
         // Nobody else can be on record for another value.
-        let wanted = it.object(fields.clone());
-        let mut changed = wanted.clone();
+        let mut changed = it.object(fields.clone());
         changed["data"] = json!({"a": "3", "b": "3", "c": "3", "d": "3"});
         let refusal = it.with(|manager| manager.apply(it.live.as_ref(), &changed, "other", false));
         let owned = fields["data"].as_object().unwrap().len();

@@ -87,7 +87,7 @@ fn directives_delete_and_replace() {
             json!({"containers": [{"name": "c"}]}),
         ),
         (
-            two.clone(),
+            two,
             json!({"containers": [{"name": "a", "$patch": "replace", "tty": true}, {"name": "c"}]}),
             json!({"containers": [{"name": "c"}]}),
         ),
@@ -278,8 +278,12 @@ fn object() -> impl Strategy<Value = Value> {
         .prop_shuffle();
     let container = (prop::option::of("[12]"), prop::option::of(env)).prop_map(|(image, env)| {
         let mut item = json!({});
-        image.map(|image| item["image"] = image.into());
-        env.map(|env| item["env"] = env.into());
+        if let Some(image) = image {
+            item["image"] = image.into();
+        }
+        if let Some(env) = env {
+            item["env"] = env.into();
+        }
         item
     });
     let containers =
@@ -294,7 +298,9 @@ fn object() -> impl Strategy<Value = Value> {
     (map(), finalizers, containers, volumes, prop::option::of(tolerations)).prop_map(
         |(labels, finalizers, containers, volumes, tolerations)| {
             let mut spec = json!({"containers": containers, "volumes": volumes});
-            tolerations.map(|tolerations| spec["tolerations"] = tolerations.into());
+            if let Some(tolerations) = tolerations {
+                spec["tolerations"] = tolerations.into();
+            }
             json!({"metadata": {"labels": labels, "finalizers": finalizers}, "spec": {"template": {"spec": spec}}})
         },
     )
