@@ -8,16 +8,15 @@
 //!
 //! [`Strategy::name_faults`]: crate::registry::strategy::Strategy::name_faults
 
+use api_types::selectors::labels;
+
 /// The longest DNS label, in bytes.
 pub const DNS_LABEL_LENGTH_MAX: usize = 63;
 /// The longest DNS subdomain, in bytes.
 pub const DNS_SUBDOMAIN_LENGTH_MAX: usize = 253;
-/// The longest label value, in bytes.
-pub const LABEL_VALUE_LENGTH_MAX: usize = 63;
 
 const DNS_1123_LABEL: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
 const DNS_1123_SUBDOMAIN: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
-const LABEL_KEY: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 
 // --- rules for names
 
@@ -154,56 +153,12 @@ pub fn wildcard_dns1123_subdomain(value: &str) -> Vec<String> {
 
 /// A key of a label or an annotation, a resource, a finalizer: an optional DNS subdomain, a slash, and a name.
 pub fn qualified_name(value: &str) -> Vec<String> {
-    let form = || {
-        with_regex(
-            "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character",
-            LABEL_KEY,
-            &["MyName", "my.name", "123-abc"],
-        )
-    };
-    let mut faults = Vec::new();
-    let name = match value.split_once('/') {
-        None => value,
-        Some((_, name)) if name.contains('/') => {
-            return vec![format!(
-                "a valid label key {} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')",
-                form()
-            )];
-        }
-        Some(("", name)) => {
-            faults.push(format!("prefix part {}", must_be_non_empty()));
-            name
-        }
-        Some((prefix, name)) => {
-            faults.extend(long_name(prefix).into_iter().map(|sentence| format!("prefix part {sentence}")));
-            name
-        }
-    };
-    if name.is_empty() {
-        faults.push(format!("name part {}", must_be_non_empty()));
-    } else if name.len() > DNS_LABEL_LENGTH_MAX {
-        faults.push(format!("name part must be no more than {DNS_LABEL_LENGTH_MAX} bytes"));
-    }
-    if !is_label_text(name) {
-        faults.push(format!("name part {}", form()));
-    }
-    faults
+    labels::key_faults(value)
 }
 
 /// The value of a label.
 pub fn label_value(value: &str) -> Vec<String> {
-    let mut faults = Vec::new();
-    if value.len() > LABEL_VALUE_LENGTH_MAX {
-        faults.push(format!("must be no more than {LABEL_VALUE_LENGTH_MAX} bytes"));
-    }
-    if !(value.is_empty() || is_label_text(value)) {
-        faults.push(with_regex(
-            "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character",
-            &format!("({LABEL_KEY})?"),
-            &["MyValue", "my_value", "12345"],
-        ));
-    }
-    faults
+    labels::value_faults(value)
 }
 
 /// An identifier of the language C.
@@ -371,14 +326,6 @@ fn is_dns1123_label_text(value: &str) -> bool {
 
 fn is_dns1123_subdomain_text(value: &str) -> bool {
     value.split('.').all(is_dns1123_label_text)
-}
-
-fn is_label_text(value: &str) -> bool {
-    is_edged(
-        value,
-        |byte| byte.is_ascii_alphanumeric(),
-        |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'),
-    )
 }
 
 #[cfg(test)]
