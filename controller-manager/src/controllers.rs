@@ -3,6 +3,10 @@
 //! To add one: a file in `controllers/`, its `mod` line and its [`Entry`] here. Queue, workers, records, metrics and
 //! leader election come with the harness; the service account names the role it works under.
 
+pub mod namespace;
+pub mod root_ca_publisher;
+pub mod service_account;
+
 pub mod deployment;
 pub mod replica_set;
 
@@ -28,6 +32,46 @@ pub struct Entry {
 
 /// Every controller there is.
 pub fn all() -> Vec<Entry> {
+    cluster().into_iter().chain(workloads()).collect()
+}
+
+/// Those that keep the cluster itself in order.
+fn cluster() -> Vec<Entry> {
+    vec![
+        Entry {
+            file: "namespace",
+            name: "namespace-controller",
+            alias: "namespace",
+            account: "namespace-controller",
+            workers: 10,
+            start: |manager, workers, options| namespace::start(manager, workers, &options.inventory),
+        },
+        Entry {
+            file: "root_ca_publisher",
+            name: "root-ca-certificate-publisher-controller",
+            alias: "root-ca-cert-publisher",
+            account: "root-ca-cert-publisher",
+            workers: 1,
+            start: |manager, workers, options| {
+                if !options.root_ca.is_empty() {
+                    let root_ca = std::sync::Arc::clone(&options.root_ca);
+                    manager.start(root_ca_publisher::RootCaPublisher { root_ca }, workers);
+                }
+            },
+        },
+        Entry {
+            file: "service_account",
+            name: "serviceaccount-controller",
+            alias: "serviceaccount",
+            account: "service-account-controller",
+            workers: 1,
+            start: |manager, workers, _| drop(manager.start(service_account::ServiceAccounts, workers)),
+        },
+    ]
+}
+
+/// Those that make Pods, and what these need.
+fn workloads() -> Vec<Entry> {
     vec![
         Entry {
             file: "replica_set",

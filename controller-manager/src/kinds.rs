@@ -5,11 +5,21 @@
 //!
 //! Invariant: values only.
 
+pub mod namespace;
+
+pub mod root_ca;
+
+pub mod service_account;
+
 pub mod pod;
 
 pub mod replica_set;
 
 pub mod deployment;
+
+pub use namespace::Namespace;
+pub use root_ca::RootCa;
+pub use service_account::ServiceAccount;
 
 pub use deployment::Deployment;
 pub use pod::Pod;

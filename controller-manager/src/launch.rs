@@ -10,7 +10,7 @@ use client::{
 };
 use runtime::Runtime;
 
-use crate::controllers;
+use crate::{controllers, inventory::Inventory};
 
 /// Who a controller is to the server, by the name of its service account, such as `replicaset-controller`.
 pub type ApiFor = Arc<dyn Fn(&str) -> Api + Send + Sync>;
@@ -24,6 +24,10 @@ pub struct Options {
     pub controllers: Vec<String>,
     /// Workers of a controller by its name, where not the table's default.
     pub workers: BTreeMap<String, usize>,
+    /// The authority, in PEM, by which Pods shall trust the API server; published in every namespace unless empty.
+    pub root_ca: Arc<str>,
+    /// The metadata of everything, which several controllers share.
+    pub inventory: Inventory,
 }
 
 // === impl Options ===

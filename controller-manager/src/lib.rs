@@ -1,13 +1,18 @@
 //! The life of a reconcile: the controllers that make a cluster what its objects say.
 //!
 //! Read in this order: the [`kinds`] are what the controllers keep of the cluster (one projection a kind, shared by all);
-//! [`template`], [`pods`], [`claim`] and [`conditions`] are rules that several controllers share; [`controllers`] is the table, one
+//! [`template`], [`pods`], [`claim`] and [`conditions`] are rules that several controllers share; [`inventory`] and
+//! [`shell`] are for the few that work on kinds they do not know; [`controllers`] is the table, one
 //! line and one file a controller; [`launch`] starts those that are wanted.
 //!
 //! Invariant: the cluster is reached through the `client` crate alone. A controller decides in values and leaves the doing
 //! to the harness, which also keeps the records of why.
 
 pub mod kinds;
+
+pub mod inventory;
+
+pub mod shell;
 
 pub mod template;
 
