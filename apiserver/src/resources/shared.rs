@@ -19,5 +19,7 @@ pub mod selectors;
 pub(crate) mod signers;
 #[cfg(test)]
 pub(crate) mod testing;
+pub(crate) mod url;
 pub(crate) mod volume_spec;
+pub(crate) mod webhook_client;
 pub(crate) mod workloads;
