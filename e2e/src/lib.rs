@@ -161,6 +161,11 @@ impl Cluster {
         }
     }
 
+    /// The kubectl this cluster is tried with.
+    pub fn kubectl_program(&self) -> &Path {
+        &self.kubectl
+    }
+
     /// Where the administrator's kubeconfig is.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
