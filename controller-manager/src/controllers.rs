@@ -8,6 +8,7 @@ pub mod root_ca_publisher;
 pub mod service_account;
 
 pub mod deployment;
+pub mod job;
 pub mod replica_set;
 
 use client::controller::{Manager, Options as Workers};
@@ -88,6 +89,14 @@ fn workloads() -> Vec<Entry> {
             account: "deployment-controller",
             workers: 5,
             start: |manager, workers, _| drop(manager.start(deployment::Deployments, workers)),
+        },
+        Entry {
+            file: "job",
+            name: "job-controller",
+            alias: "job",
+            account: "job-controller",
+            workers: 5,
+            start: |manager, workers, _| drop(manager.start(job::Jobs, workers)),
         },
     ]
 }

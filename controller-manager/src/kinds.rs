@@ -20,7 +20,9 @@ pub mod deployment;
 pub use namespace::Namespace;
 pub use root_ca::RootCa;
 pub use service_account::ServiceAccount;
+pub mod job;
 
 pub use deployment::Deployment;
+pub use job::Job;
 pub use pod::Pod;
 pub use replica_set::ReplicaSet;

@@ -56,11 +56,7 @@ pub fn count_by_node<'a>(pods: impl IntoIterator<Item = &'a Arc<Pod>>) -> BTreeM
 pub fn rank_for_deletion(pods: &mut [Arc<Pod>], neighbours: &BTreeMap<Box<str>, usize>, now: Timestamp) {
     pods.sort_by_cached_key(|pod| {
         let assigned = !pod.spec.node_name.is_empty();
-        let phase = match &*pod.status.phase {
-            "Unknown" => 1,
-            "Running" => 2,
-            _ => 0,
-        };
+        let phase = phase_rank(pod);
         let crowd = neighbours.get(&pod.spec.node_name).copied().unwrap_or_default();
         let ready_for = pod.ready_since().map(|since| magnitude(since, now));
         let age = pod.metadata.creation_timestamp.map(|since| magnitude(since, now));
@@ -70,6 +66,29 @@ pub fn rank_for_deletion(pods: &mut [Arc<Pod>], neighbours: &BTreeMap<Box<str>, 
             (ready_for, Reverse(restarts), Reverse(sidecar_restarts), age, pod.metadata.uid.clone()),
         )
     });
+}
+
+/// Puts the Pods that are least far in front, for controllers whose Pods are not alike in age alone: unassigned before
+/// assigned, pending before unknown before running, unready before ready, recently ready before long ready, often restarted
+/// before seldom, young before old.
+pub fn rank_youngest_first(pods: &mut [Arc<Pod>]) {
+    pods.sort_by_cached_key(|pod| {
+        let assigned = !pod.spec.node_name.is_empty();
+        let (restarts, sidecar_restarts) = restarts(pod);
+        (
+            (assigned, phase_rank(pod), pod.is_ready(), pod.ready_since().map(Reverse)),
+            (Reverse(restarts), Reverse(sidecar_restarts), pod.metadata.creation_timestamp.map(Reverse)),
+            Arc::clone(&pod.metadata.name),
+        )
+    });
+}
+
+fn phase_rank(pod: &Pod) -> u8 {
+    match &*pod.status.phase {
+        "Unknown" => 1,
+        "Running" => 2,
+        _ => 0,
+    }
 }
 
 /// The whole part of the binary logarithm of an age in nanoseconds; -1 if it is none.

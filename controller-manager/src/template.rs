@@ -20,6 +20,7 @@ const SAFE: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 pub struct Template {
     json: Arc<str>,
     labels: Labels,
+    restart_policy: Box<str>,
 }
 
 #[derive(Default, Deserialize)]
@@ -27,6 +28,8 @@ pub struct Template {
 struct Head {
     #[serde(deserialize_with = "null_is_default")]
     metadata: HeadMetadata,
+    #[serde(deserialize_with = "null_is_default")]
+    spec: HeadSpec,
 }
 
 #[derive(Default, Deserialize)]
@@ -36,11 +39,18 @@ struct HeadMetadata {
     labels: Labels,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct HeadSpec {
+    #[serde(deserialize_with = "null_is_default")]
+    restart_policy: Box<str>,
+}
+
 // === impl Template ===
 
 impl Default for Template {
     fn default() -> Self {
-        Self { json: "{}".into(), labels: Labels::default() }
+        Self { json: "{}".into(), labels: Labels::default(), restart_policy: "".into() }
     }
 }
 
@@ -53,10 +63,10 @@ impl fmt::Debug for Template {
 impl<'de> Deserialize<'de> for Template {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        let Head { metadata } = serde_json::from_str::<Option<Head>>(raw.get())
+        let Head { metadata, spec } = serde_json::from_str::<Option<Head>>(raw.get())
             .map_err(serde::de::Error::custom)?
             .unwrap_or_default();
-        Ok(Self { json: raw.get().into(), labels: metadata.labels })
+        Ok(Self { json: raw.get().into(), labels: metadata.labels, restart_policy: spec.restart_policy })
     }
 }
 
@@ -64,6 +74,11 @@ impl Template {
     /// The labels of its Pods.
     pub fn labels(&self) -> &Labels {
         &self.labels
+    }
+
+    /// Whether the containers of its Pods are started again.
+    pub fn restart_policy(&self) -> &str {
+        &self.restart_policy
     }
 
     /// The whole template.

@@ -8,6 +8,9 @@ use crate::claim;
 
 /// The index of Pods by node; those without one are found under the empty name.
 pub const NODE: &str = "spec.nodeName";
+/// The index of Pods that some Job must still count, by the key of their Job; those without one are found under their
+/// namespace and an empty name.
+pub const JOB_TRACKED: &str = "job-tracked";
 
 /// A Pod.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -115,7 +118,11 @@ impl Kind for Pod {
     }
 
     fn indexes() -> Vec<Index<Self>> {
-        vec![claim::orphans(), Index { name: NODE, values: |pod| vec![pod.spec.node_name.clone()] }]
+        vec![
+            claim::orphans(),
+            Index { name: NODE, values: |pod| vec![pod.spec.node_name.clone()] },
+            Index { name: JOB_TRACKED, values: |pod| pod.counting_job().into_iter().collect() },
+        ]
     }
 }
 
@@ -123,6 +130,17 @@ impl Pod {
     /// The condition of a type.
     pub fn condition(&self, which: &str) -> Option<&Condition> {
         self.status.conditions.iter().find(|condition| &*condition.r#type == which)
+    }
+
+    /// The key of the Job that must still count it.
+    fn counting_job(&self) -> Option<Box<str>> {
+        let name = match self.metadata.controller() {
+            Some(owner) if resource::JOBS.is_kind(&owner.api_version, &owner.kind) => &*owner.name,
+            Some(_) => return None,
+            None => "",
+        };
+        let tracked = self.metadata.has_finalizer("batch.kubernetes.io/job-tracking");
+        tracked.then(|| format!("{}/{name}", self.metadata.namespace).into())
     }
 
     /// It has done its work or failed to, for good.

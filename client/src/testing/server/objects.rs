@@ -172,6 +172,8 @@ impl Objects {
                         .map_err(|error| Status::bad_request(error.to_string()))?;
                     json_patch::patch(&mut new, &operations)
                         .map_err(|error| Status::failure(422, "Invalid", error.to_string()))?;
+                } else if content_type.contains("strategic-merge-patch") {
+                    strategic(&mut new, patch);
                 } else {
                     json_patch::merge(&mut new, &patch);
                 }
@@ -358,4 +360,36 @@ pub(super) fn field(object: &Value, path: &str) -> String {
 
 pub(super) fn group_resource_key(resource: &Resource) -> GroupResourceKey {
     (resource.group.clone().into_owned(), resource.plural.clone().into_owned())
+}
+
+/// A merge that knows the lists of the metadata: owners merge by uid, finalizers by value. Other lists are replaced.
+fn strategic(object: &mut Value, mut patch: Value) {
+    const DELETED_FINALIZERS: &str = "$deleteFromPrimitiveList/finalizers";
+
+    let list = |from: &Value, name: &str| {
+        from.meta().and_then(|meta| meta.get(name)).and_then(Value::as_array).cloned().unwrap_or_default()
+    };
+    let (mut owners, mut finalizers) = (list(object, "ownerReferences"), list(object, "finalizers"));
+    for change in list(&patch, "ownerReferences") {
+        owners.retain(|owner| owner.get("uid") != change.get("uid"));
+        if change.get("$patch").is_none() {
+            owners.push(change);
+        }
+    }
+    let deleted = list(&patch, DELETED_FINALIZERS);
+    finalizers.retain(|finalizer| !deleted.contains(finalizer));
+    for finalizer in list(&patch, "finalizers") {
+        if !finalizers.contains(&finalizer) {
+            finalizers.push(finalizer);
+        }
+    }
+    patch.meta_mut().remove(DELETED_FINALIZERS);
+    patch.set_meta("ownerReferences", owners);
+    patch.set_meta("finalizers", finalizers);
+    json_patch::merge(object, &patch);
+    for name in ["ownerReferences", "finalizers"] {
+        if list(object, name).is_empty() {
+            object.set_meta(name, Value::Null);
+        }
+    }
 }
