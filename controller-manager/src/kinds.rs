@@ -17,12 +17,12 @@ pub mod replica_set;
 
 pub mod deployment;
 
-pub use namespace::Namespace;
-pub use root_ca::RootCa;
-pub use service_account::ServiceAccount;
 pub mod job;
 
 pub use deployment::Deployment;
 pub use job::Job;
+pub use namespace::Namespace;
 pub use pod::Pod;
 pub use replica_set::ReplicaSet;
+pub use root_ca::RootCa;
+pub use service_account::ServiceAccount;
