@@ -49,3 +49,42 @@ impl Strategy for ControllerRevisions {
         faults
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::resources::shared::testing::{check_create, check_update};
+
+    #[test]
+    fn a_revision_has_a_number_and_data() {
+        for (object, expected) in [
+            (json!({"revision": 1, "data": {"a": "b"}}), vec![]),
+            (
+                json!({"revision": -1}),
+                vec![
+                    "revision: Invalid value: -1: must be greater than or equal to 0",
+                    "data: Required value: data is mandatory",
+                ],
+            ),
+            (
+                json!({"revision": 1, "data": [1]}),
+                vec!["data: Required value: data must be a valid JSON object"],
+            ),
+        ] {
+            assert_eq!(check_create::<ControllerRevisions>(object), expected);
+        }
+    }
+
+    #[test]
+    fn data_are_for_ever() {
+        assert_eq!(
+            check_update::<ControllerRevisions>(
+                json!({"revision": 2, "data": {"a": "c"}}),
+                json!({"revision": 1, "data": {"a": "b"}})
+            ),
+            [r#"data: Invalid value: {"a":"c"}: field is immutable"#]
+        );
+    }
+}

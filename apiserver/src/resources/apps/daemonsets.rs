@@ -214,3 +214,82 @@ fn validate_status(status: &DaemonSetStatus, old: &DaemonSetStatus) -> Faults {
         .growing("collisionCount", status.collision_count, old.collision_count)
         .faults()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::resources::shared::testing::{check_create, created, defaulted, merged, updated};
+
+    fn set(more: Value) -> Value {
+        let base = json!({
+            "metadata": {"name": "w", "namespace": "default"},
+            "spec": {
+                "selector": {"matchLabels": {"a": "b"}},
+                "template": {
+                    "metadata": {"labels": {"a": "b"}},
+                    "spec": {"containers": [{"name": "c", "image": "i"}]},
+                },
+            },
+        });
+        merged(base, json!({"spec": more}))
+    }
+
+    #[test]
+    fn defaults_are_upstreams() {
+        let set = defaulted::<DaemonSets>(set(json!({})));
+        let mut spec = serde_json::to_value(set.spec).unwrap();
+        spec.as_object_mut().unwrap().remove("template");
+        assert_eq!(
+            spec,
+            json!({
+                "revisionHistoryLimit": 10,
+                "selector": {"matchLabels": {"a": "b"}},
+                "updateStrategy": {
+                    "type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1},
+                },
+            })
+        );
+    }
+
+    #[test]
+    fn faults_of_new_sets_are_upstreams() {
+        for (more, expected) in [
+            (json!({}), vec![]),
+            (
+                json!({"selector": {"matchLabels": {"a": null, "c": "d"}}}),
+                vec![
+                    r#"spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`"#,
+                ],
+            ),
+            (
+                json!({"updateStrategy": {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 1}}}),
+                vec![
+                    "spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: 1: may not be set when maxUnavailable is non-zero",
+                ],
+            ),
+            (
+                json!({"updateStrategy": {"rollingUpdate": {"maxUnavailable": 0}}}),
+                vec![
+                    "spec.updateStrategy.rollingUpdate.maxUnavailable: Required value: cannot be 0 when maxSurge is 0",
+                ],
+            ),
+        ] {
+            assert_eq!(check_create::<DaemonSets>(set(more.clone())), expected, "{more}");
+        }
+    }
+
+    #[test]
+    fn changes_of_the_template_are_counted() {
+        let generation = |set: &Value| set["metadata"]["annotations"][TEMPLATE_GENERATION].clone();
+        let old = created::<DaemonSets>(set(json!({})));
+        assert_eq!(generation(&old), "1");
+        let same =
+            updated::<DaemonSets>(merged(old.clone(), json!({"spec": {"minReadySeconds": 1}})), old.clone());
+        assert_eq!(generation(&same), "1");
+        let more = json!({"spec": {"template": {"spec": {"nodeSelector": {"a": "b"}}}}});
+        let changed = updated::<DaemonSets>(merged(old.clone(), more), old);
+        assert_eq!(generation(&changed), "2");
+    }
+}

@@ -220,3 +220,146 @@ fn validate_status(status: &DeploymentStatus, old: &DeploymentStatus) -> Faults 
         .growing("collisionCount", status.collision_count, old.collision_count)
         .faults()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::resources::shared::testing::{
+        check_create, check_status_update, check_update, created, defaulted, merged,
+    };
+
+    fn deployment(more: Value) -> Value {
+        let base = json!({
+            "metadata": {"name": "w", "namespace": "default"},
+            "spec": {
+                "selector": {"matchLabels": {"a": "b"}},
+                "template": {
+                    "metadata": {"labels": {"a": "b"}},
+                    "spec": {"containers": [{"name": "c", "image": "i"}]},
+                },
+            },
+        });
+        merged(base, json!({"spec": more}))
+    }
+
+    #[test]
+    fn defaults_are_upstreams() {
+        let deployment = defaulted::<Deployments>(deployment(json!({"template": null, "selector": null})));
+        let mut spec = serde_json::to_value(deployment.spec).unwrap();
+        spec.as_object_mut().unwrap().remove("template");
+        assert_eq!(
+            spec,
+            json!({
+                "replicas": 1, "revisionHistoryLimit": 10, "progressDeadlineSeconds": 600,
+                "selector": {"matchExpressions": []},
+                "strategy": {
+                    "type": "RollingUpdate",
+                    "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"},
+                },
+            })
+        );
+    }
+
+    #[test]
+    fn faults_of_new_deployments_are_upstreams() {
+        for (more, expected) in [
+            (json!({}), vec![]),
+            (
+                json!({"selector": null}),
+                vec![
+                    "spec.selector: Required value",
+                    r#"spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`"#,
+                ],
+            ),
+            (
+                json!({"selector": {"matchLabels": null}}),
+                vec!["spec.selector: Invalid value: {}: empty selector is invalid for deployment"],
+            ),
+            (
+                json!({"selector": {"matchLabels": {"a": "c"}}}),
+                vec![
+                    r#"spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`"#,
+                ],
+            ),
+            (
+                json!({
+                    "replicas": -1, "minReadySeconds": 5, "progressDeadlineSeconds": 5, "revisionHistoryLimit": -1,
+                }),
+                vec![
+                    "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
+                    "spec.revisionHistoryLimit: Invalid value: -1: must be greater than or equal to 0",
+                    "spec.progressDeadlineSeconds: Invalid value: 5: must be greater than minReadySeconds",
+                ],
+            ),
+            (
+                json!({"template": {"spec": {"restartPolicy": "Never", "activeDeadlineSeconds": 5}}}),
+                vec![
+                    r#"spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always""#,
+                    "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in ReplicaSet is not Supported",
+                ],
+            ),
+            (
+                json!({"strategy": {"type": "Recreate", "rollingUpdate": {}}}),
+                vec![
+                    "spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'",
+                ],
+            ),
+            (
+                json!({"strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 0}}}),
+                vec![
+                    "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: 0: may not be 0 when `maxSurge` is 0",
+                ],
+            ),
+            (
+                json!({"strategy": {"rollingUpdate": {"maxSurge": "x", "maxUnavailable": "101%"}}}),
+                vec![
+                    r#"spec.strategy.rollingUpdate.maxSurge: Invalid value: "x": a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')"#,
+                    r#"spec.strategy.rollingUpdate.maxUnavailable: Invalid value: "101%": must not be greater than 100%"#,
+                ],
+            ),
+        ] {
+            let mut object = deployment(json!({}));
+            object["spec"] = merged(object["spec"].take(), more.clone());
+            if more["selector"]["matchLabels"].is_null() && more.get("selector").is_some_and(Value::is_object)
+            {
+                object["spec"]["selector"] = json!({});
+            }
+            assert_eq!(check_create::<Deployments>(object), expected, "{more}");
+        }
+    }
+
+    #[test]
+    fn the_selector_is_for_ever() {
+        let old = || created::<Deployments>(deployment(json!({})));
+        let new = merged(
+            old(),
+            json!({"spec": {
+                "selector": {"matchLabels": {"c": "d"}},
+                "template": {"metadata": {"labels": {"c": "d"}}},
+            }}),
+        );
+        assert_eq!(
+            check_update::<Deployments>(new, old()),
+            [r#"spec.selector: Invalid value: {"matchLabels":{"a":"b","c":"d"}}: field is immutable"#]
+        );
+    }
+
+    #[test]
+    fn counts_of_a_status_fit_together() {
+        let with = |status: Value| merged(deployment(json!({})), json!({"status": status}));
+        assert_eq!(
+            check_status_update::<Deployments>(
+                with(json!({"replicas": 1, "readyReplicas": 2, "availableReplicas": 3, "collisionCount": 1})),
+                with(json!({"collisionCount": 2})),
+            ),
+            [
+                "status.readyReplicas: Invalid value: 2: cannot be greater than status.replicas",
+                "status.availableReplicas: Invalid value: 3: cannot be greater than status.replicas",
+                "status.availableReplicas: Invalid value: 3: cannot be greater than readyReplicas",
+                "status.collisionCount: Invalid value: 1: cannot be decremented",
+            ]
+        );
+    }
+}

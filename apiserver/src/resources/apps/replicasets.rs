@@ -154,3 +154,63 @@ fn validate_status(status: &ReplicaSetStatus) -> Faults {
         )
         .faults()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::resources::shared::testing::{check_create, check_status_update, merged};
+
+    fn set(more: Value) -> Value {
+        let base = json!({
+            "metadata": {"name": "w", "namespace": "default"},
+            "spec": {
+                "selector": {"matchLabels": {"a": "b"}},
+                "template": {
+                    "metadata": {"labels": {"a": "b"}},
+                    "spec": {"containers": [{"name": "c", "image": "i"}]},
+                },
+            },
+        });
+        merged(base, json!({"spec": more}))
+    }
+
+    #[test]
+    fn faults_of_new_sets_are_upstreams() {
+        for (more, expected) in [
+            (json!({}), vec![]),
+            (
+                json!({"replicas": -1, "minReadySeconds": -1}),
+                vec![
+                    "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
+                    "spec.minReadySeconds: Invalid value: -1: must be greater than or equal to 0",
+                ],
+            ),
+            (
+                json!({"selector": {"matchExpressions": [{"key": "a", "operator": "Near"}]}}),
+                vec![
+                    r#"spec.selector.matchExpressions[0].operator: Invalid value: "Near": not a valid selector operator"#,
+                    r#"spec.selector: Invalid value: {"matchLabels":{"a":"b"},"matchExpressions":[{"key":"a","operator":"Near"}]}: invalid label selector"#,
+                ],
+            ),
+        ] {
+            assert_eq!(check_create::<ReplicaSets>(set(more.clone())), expected, "{more}");
+        }
+    }
+
+    #[test]
+    fn counts_of_a_status_fit_together() {
+        let with = |status: Value| merged(set(json!({})), json!({"status": status}));
+        assert_eq!(
+            check_status_update::<ReplicaSets>(
+                with(json!({"replicas": 1, "fullyLabeledReplicas": 2, "availableReplicas": -1})),
+                with(json!({"replicas": 0})),
+            ),
+            [
+                "status.availableReplicas: Invalid value: -1: must be greater than or equal to 0",
+                "status.fullyLabeledReplicas: Invalid value: 2: cannot be greater than status.replicas",
+            ]
+        );
+    }
+}

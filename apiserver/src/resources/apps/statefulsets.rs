@@ -328,3 +328,130 @@ fn validate_status(status: &StatefulSetStatus, old: &StatefulSetStatus) -> Fault
         .growing("collisionCount", status.collision_count, old.collision_count)
         .faults()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::resources::shared::testing::{
+        check_create, check_update, created, defaulted, merged, warnings,
+    };
+
+    fn set(more: Value) -> Value {
+        let base = json!({
+            "metadata": {"name": "w", "namespace": "default"},
+            "spec": {
+                "selector": {"matchLabels": {"a": "b"}},
+                "template": {
+                    "metadata": {"labels": {"a": "b"}},
+                    "spec": {"containers": [{"name": "c", "image": "i"}]},
+                },
+            },
+        });
+        merged(base, json!({"spec": more}))
+    }
+
+    #[test]
+    fn defaults_are_upstreams() {
+        let set = defaulted::<StatefulSets>(set(json!({
+            "volumeClaimTemplates": [{"metadata": {"name": "v"}, "spec": {}}],
+        })));
+        let mut spec = serde_json::to_value(set.spec).unwrap();
+        spec.as_object_mut().unwrap().remove("template");
+        assert_eq!(
+            spec,
+            json!({
+                "replicas": 1, "revisionHistoryLimit": 10, "podManagementPolicy": "OrderedReady",
+                "selector": {"matchLabels": {"a": "b"}},
+                "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}},
+                "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
+                "volumeClaimTemplates": [{
+                    "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+                    "metadata": {"name": "v"}, "spec": {"volumeMode": "Filesystem"},
+                    "status": {"phase": "Pending"},
+                }],
+            })
+        );
+    }
+
+    #[test]
+    fn faults_of_new_sets_are_upstreams() {
+        for (more, expected) in [
+            (json!({}), vec![]),
+            (
+                json!({"podManagementPolicy": "Odd", "updateStrategy": {"type": "OnDelete", "rollingUpdate": {}}}),
+                vec![
+                    r#"spec.podManagementPolicy: Invalid value: "Odd": must be 'OrderedReady' or 'Parallel'"#,
+                    "spec.updateStrategy.rollingUpdate: Invalid value: {}: only allowed for updateStrategy 'RollingUpdate'",
+                ],
+            ),
+            (
+                json!({"persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Odd"}}),
+                vec![
+                    r#"spec.persistentVolumeClaimRetentionPolicy.whenDeleted: Unsupported value: "Odd": supported values: "Retain", "Delete""#,
+                ],
+            ),
+            (
+                json!({"ordinals": {"start": -1}, "replicas": -1}),
+                vec![
+                    "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
+                    "spec.ordinals.start: Invalid value: -1: must be greater than or equal to 0",
+                ],
+            ),
+        ] {
+            assert_eq!(check_create::<StatefulSets>(set(more.clone())), expected, "{more}");
+        }
+    }
+
+    #[test]
+    fn claims_are_volumes_that_containers_may_mount() {
+        let with_claim = |name: &str| {
+            set(json!({
+                "template": {"spec": {"containers": [{
+                    "name": "c", "image": "i", "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+                }]}},
+                "volumeClaimTemplates": [{
+                    "metadata": {"name": name},
+                    "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+                }],
+            }))
+        };
+        assert_eq!(check_create::<StatefulSets>(with_claim("data")), Vec::<String>::new());
+        assert_eq!(
+            check_create::<StatefulSets>(with_claim("other")),
+            [r#"spec.template.spec.containers[0].volumeMounts[0].name: Not found: "data""#]
+        );
+    }
+
+    #[test]
+    fn most_of_a_set_is_for_ever() {
+        let old = || created::<StatefulSets>(set(json!({"serviceName": "s"})));
+        let change = |more: Value| check_update::<StatefulSets>(merged(old(), json!({"spec": more})), old());
+        assert_eq!(
+            change(
+                json!({"replicas": 3, "minReadySeconds": 1, "template": {"spec": {"nodeSelector": {"a": "b"}}}})
+            ),
+            Vec::<String>::new()
+        );
+        for more in [json!({"serviceName": "t"}), json!({"podManagementPolicy": "Parallel"})] {
+            assert_eq!(
+                change(more.clone()),
+                [
+                    "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
+                ],
+                "{more}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_endless_history_is_warned_of() {
+        assert_eq!(
+            warnings::<StatefulSets>(set(json!({"revisionHistoryLimit": -1}))),
+            [
+                "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended"
+            ]
+        );
+    }
+}

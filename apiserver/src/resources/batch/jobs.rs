@@ -323,7 +323,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::resources::shared::testing::{check_create, check_update, created, defaulted, warnings};
+    use crate::resources::shared::testing::{
+        check_create, check_update, created, defaulted, merge, warnings,
+    };
 
     fn job(more: Value) -> Value {
         let mut job = json!({
@@ -335,17 +337,6 @@ mod tests {
         });
         merge(&mut job["spec"], more);
         job
-    }
-
-    fn merge(into: &mut Value, from: Value) {
-        match (into, from) {
-            (Value::Object(into), Value::Object(from)) => {
-                for (key, value) in from {
-                    merge(into.entry(key).or_insert(Value::Null), value);
-                }
-            }
-            (into, from) => *into = from,
-        }
     }
 
     #[test]

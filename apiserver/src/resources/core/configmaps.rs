@@ -88,7 +88,7 @@ mod tests {
             ),
             (
                 json!({"data": {"a": "x".repeat(1024 * 1024 + 1)}}),
-                vec![": Too long: may not be more than 1048576 bytes"],
+                vec!["[]: Too long: may not be more than 1048576 bytes"],
             ),
         ] {
             assert_eq!(check_create::<ConfigMaps>(object), faults);

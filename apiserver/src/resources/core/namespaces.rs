@@ -117,3 +117,68 @@ fn validate_finalize(namespace: &Namespace) -> Faults {
         .flat_map(|(index, name)| finalizer_faults(name, &path.index(index)))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::resources::shared::testing::{check_create, check_status_update, created};
+
+    #[test]
+    fn a_new_namespace_is_active_and_bears_its_name() {
+        assert_eq!(
+            created::<Namespaces>(json!({"metadata": {"name": "n"}, "spec": {"finalizers": ["x.io/f"]}})),
+            json!({
+                "apiVersion": "v1", "kind": "Namespace",
+                "metadata": {"name": "n", "labels": {"kubernetes.io/metadata.name": "n"}},
+                "spec": {"finalizers": ["x.io/f", "kubernetes"]},
+                "status": {"phase": "Active"},
+            })
+        );
+    }
+
+    #[test]
+    fn finalizers_are_known_or_have_a_domain() {
+        assert_eq!(
+            check_create::<Namespaces>(json!({"metadata": {"name": "n"}, "spec": {"finalizers": ["odd"]}})),
+            [
+                r#"spec.finalizers: Invalid value: "odd": name is neither a standard finalizer name nor is it fully qualified"#
+            ]
+        );
+        let namespace: Namespace =
+            serde_json::from_value(json!({"spec": {"finalizers": ["kubernetes", "odd"]}})).unwrap();
+        let faults: Vec<String> = validate_finalize(&namespace).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            faults,
+            [
+                r#"spec.finalizers[1]: Invalid value: "odd": name is neither a standard finalizer name nor is it fully qualified"#
+            ]
+        );
+    }
+
+    #[test]
+    fn the_phase_tells_whether_it_goes() {
+        let namespace = |phase: &str, deleted: Value| json!({"metadata": {"name": "n", "deletionTimestamp": deleted}, "status": {"phase": phase}});
+        for (phase, deleted, expected) in [
+            ("Active", Value::Null, vec![]),
+            (
+                "Terminating",
+                Value::Null,
+                vec![
+                    r#"status.Phase: Invalid value: "Terminating": may only be 'Active' if `deletionTimestamp` is empty"#,
+                ],
+            ),
+            (
+                "Active",
+                json!("2025-01-01T00:00:00Z"),
+                vec![
+                    r#"status.Phase: Invalid value: "Active": may only be 'Terminating' if `deletionTimestamp` is not empty"#,
+                ],
+            ),
+        ] {
+            let object = namespace(phase, deleted);
+            assert_eq!(check_status_update::<Namespaces>(object.clone(), object), expected);
+        }
+    }
+}

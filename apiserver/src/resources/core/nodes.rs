@@ -358,3 +358,86 @@ fn config_map_source(source: &ConfigMapNodeConfigSource, in_status: bool, path: 
     judge("kubeletConfigKey", &source.kubelet_config_key, config_map_key(&source.kubelet_config_key));
     faults
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::resources::shared::testing::{check_create, check_update, defaulted, merged, warnings};
+
+    fn node(more: Value) -> Value {
+        merged(json!({"metadata": {"name": "n"}}), more)
+    }
+
+    #[test]
+    fn what_can_be_given_out_is_what_there_is() {
+        let node = defaulted::<Nodes>(node(json!({
+            "spec": {"podCIDR": "10.0.0.0/24"}, "status": {"capacity": {"cpu": "4"}},
+        })));
+        assert_eq!(
+            serde_json::to_value((node.spec, node.status)).unwrap(),
+            json!([
+                {"podCIDR": "10.0.0.0/24", "podCIDRs": ["10.0.0.0/24"]},
+                {"capacity": {"cpu": "4"}, "allocatable": {"cpu": "4"}},
+            ])
+        );
+    }
+
+    #[test]
+    fn faults_of_new_nodes_are_upstreams() {
+        for (more, expected) in [
+            (json!({}), vec![]),
+            (
+                json!({"spec": {"taints": [
+                    {"key": "a", "effect": "NoSchedule"}, {"key": "a", "value": "b", "effect": "NoSchedule"},
+                    {"key": "b", "effect": "Odd"}, {"key": "c"},
+                ]}}),
+                vec![
+                    r#"metadata.taints[1]: Duplicate value: {"Key":"a","Value":"b","Effect":"NoSchedule","TimeAdded":null}: taints must be unique by key and effect pair"#,
+                    r#"metadata.taints[2].effect: Unsupported value: "Odd": supported values: "NoSchedule", "PreferNoSchedule", "NoExecute""#,
+                    "metadata.taints[3].effect: Required value",
+                ],
+            ),
+            (
+                json!({"status": {"capacity": {"cpu": "-1"}}}),
+                vec![
+                    r#"status.capacity.cpu: Invalid value: "-1": must be greater than or equal to 0"#,
+                    r#"status.allocatable.cpu: Invalid value: "-1": must be greater than or equal to 0"#,
+                ],
+            ),
+            (
+                json!({"spec": {"podCIDRs": ["10.0.0.0/24", "10.0.1.0/24"]}}),
+                vec![
+                    r#"spec.podCIDRs: Invalid value: ["10.0.0.0/24","10.0.1.0/24"]: may specify no more than one CIDR for each IP family"#,
+                ],
+            ),
+        ] {
+            assert_eq!(check_create::<Nodes>(node(more.clone())), expected, "{more}");
+        }
+    }
+
+    #[test]
+    fn what_a_node_is_does_not_change() {
+        let old = || node(json!({"spec": {"podCIDR": "10.0.0.0/24", "providerID": "p"}}));
+        assert_eq!(
+            check_update::<Nodes>(
+                node(json!({"spec": {"podCIDR": "10.0.1.0/24", "providerID": "q", "externalID": "x"}})),
+                old()
+            ),
+            [
+                "spec.podCIDRs: Forbidden: node updates may not change podCIDR except from \"\" to valid",
+                "spec.providerID: Forbidden: node updates may not change providerID except from \"\" to valid",
+                "spec.externalID: Forbidden: may not be updated",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_no_longer_used_is_warned_of() {
+        assert_eq!(
+            warnings::<Nodes>(node(json!({"spec": {"externalID": "x"}}))),
+            ["spec.externalID: this field is deprecated, and is unused by Kubernetes"]
+        );
+    }
+}

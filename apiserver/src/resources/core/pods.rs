@@ -8,6 +8,8 @@ mod ephemeral;
 mod eviction;
 mod resize;
 mod status;
+#[cfg(test)]
+mod tests;
 mod update;
 
 use api_types::field::{Fault, Faults, Path};

@@ -61,3 +61,29 @@ fn validate(template: &PodTemplate, rules: &Rules) -> Faults {
     let nothing = PodTemplateSpec::default();
     pod_template::validate(template.template.as_ref().unwrap_or(&nothing), rules, &Path::new("template"))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::resources::shared::testing::{check_create, defaulted};
+
+    #[test]
+    fn a_template_has_the_defaults_of_its_pods() {
+        let object = json!({"template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}});
+        let template = defaulted::<PodTemplates>(object.clone());
+        let spec = template.template.unwrap().spec.unwrap();
+        assert_eq!(spec.restart_policy.as_deref(), Some("Always"));
+        assert_eq!(spec.enable_service_links, None, "that comes with the pod");
+        assert_eq!(check_create::<PodTemplates>(object), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_template_must_be_fit_for_pods() {
+        assert_eq!(
+            check_create::<PodTemplates>(json!({"template": {"spec": {"containers": [{"name": "c"}]}}})),
+            ["template.spec.containers[0].image: Required value"]
+        );
+    }
+}

@@ -206,3 +206,51 @@ fn validate_status(status: &ReplicationControllerStatus) -> Faults {
         )
         .faults()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::resources::shared::testing::{check_create, defaulted, merged};
+
+    fn controller(more: Value) -> Value {
+        let base = json!({
+            "metadata": {"name": "w", "namespace": "default"},
+            "spec": {"template": {
+                "metadata": {"labels": {"a": "b"}},
+                "spec": {"containers": [{"name": "c", "image": "i"}]},
+            }},
+        });
+        merged(base, json!({"spec": more}))
+    }
+
+    #[test]
+    fn labels_and_selector_are_those_of_the_template() {
+        let controller = defaulted::<ReplicationControllers>(controller(json!({})));
+        let spec = controller.spec.unwrap();
+        assert_eq!(serde_json::to_value(spec.selector).unwrap(), json!({"a": "b"}));
+        assert_eq!(serde_json::to_value(controller.metadata.labels).unwrap(), json!({"a": "b"}));
+        assert_eq!(spec.replicas, Some(1));
+    }
+
+    #[test]
+    fn faults_of_new_controllers_are_upstreams() {
+        for (more, expected) in [
+            (json!({}), vec![]),
+            (
+                json!({"template": null}),
+                vec!["spec.selector: Required value", "spec.template: Required value"],
+            ),
+            (
+                json!({"selector": {"x": "y"}, "replicas": -1}),
+                vec![
+                    "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
+                    r#"spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`"#,
+                ],
+            ),
+        ] {
+            assert_eq!(check_create::<ReplicationControllers>(controller(more.clone())), expected, "{more}");
+        }
+    }
+}

@@ -29,6 +29,28 @@ pub(crate) fn defaulted<S: Strategy>(object: Value) -> S::Object {
     object
 }
 
+/// Lays one value over another; `null` takes away.
+pub(crate) fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                if value.is_null() {
+                    into.remove(&key);
+                } else {
+                    merge(into.entry(key).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
+
+/// A copy of a value with another laid over it.
+pub(crate) fn merged(mut value: Value, from: Value) -> Value {
+    merge(&mut value, from);
+    value
+}
+
 /// The faults of creating the object.
 pub(crate) fn check_create<S: Strategy>(object: Value) -> Vec<String> {
     with_context(|cx| {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use api_types::field::{BadValue, Fault, Faults, Path};
+use api_types::field::{BadValue, Fault, Faults, Path, go_quote};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{
@@ -405,7 +405,7 @@ fn allocatable_claims(status: &PodStatus, spec: &PodSpec, path: &Path) -> Faults
 fn pod_ips(status: &PodStatus, old: &PodStatus, path: &Path) -> Faults {
     let ips: Vec<&str> = status.pod_ips.items().iter().map(|it| it.ip.as_str()).collect();
     let old: Vec<&str> = old.pod_ips.items().iter().map(|it| it.ip.as_str()).collect();
-    addresses(&ips, &old, BadValue::json(&status.pod_ips), path)
+    addresses(&ips, &old, path)
 }
 
 fn host_ips(status: &PodStatus, old: &PodStatus, path: &Path) -> Faults {
@@ -416,12 +416,12 @@ fn host_ips(status: &PodStatus, old: &PodStatus, path: &Path) -> Faults {
     if status.host_ip.text() != *first {
         faults.push(Fault::invalid(&path.index(0).child("ip"), *first, "must be equal to `hostIP`"));
     }
-    faults.extend(addresses(&ips, &old, BadValue::json(&status.host_ips), path));
+    faults.extend(addresses(&ips, &old, path));
     faults
 }
 
 /// Faults of addresses, of which there may be one of each family.
-fn addresses(ips: &[&str], old: &[&str], printed: BadValue, path: &Path) -> Faults {
+fn addresses(ips: &[&str], old: &[&str], path: &Path) -> Faults {
     let mut faults: Faults =
         ips.iter().enumerate().flat_map(|(index, ip)| legacy_ip(&path.index(index), ip, old)).collect();
     if ips.len() > 1 {
@@ -436,6 +436,9 @@ fn addresses(ips: &[&str], old: &[&str], printed: BadValue, path: &Path) -> Faul
             && parsed.iter().any(IpAddr::is_ipv4)
             && parsed.iter().any(IpAddr::is_ipv6);
         if !both || ips.len() > 2 {
+            // Upstream prints its own form, not the API's.
+            let printed: Vec<String> = ips.iter().map(|ip| format!(r#"{{"IP":{}}}"#, go_quote(ip))).collect();
+            let printed = BadValue::Plain(format!("[{}]", printed.join(",")));
             faults.push(Fault::invalid(path, printed, "may specify no more than one IP for each IP family"));
         }
     }

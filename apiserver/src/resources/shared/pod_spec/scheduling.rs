@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use api_types::field::{BadValue, Fault, Faults, Path};
+use api_types::field::{BadValue, Fault, Faults, Path, go_quote};
 use k8s_openapi::api::core::v1::{
     PodReadinessGate, PodResourceClaim, PodSchedulingGate, PodSchedulingGroup, Taint, Toleration,
 };
@@ -118,7 +118,7 @@ pub(crate) fn taints(taints: &[Taint], path: &Path) -> Faults {
             faults.push(Fault::not_supported(&effect_path, taint.effect.as_str(), EFFECTS));
         }
         if !seen.insert((taint.key.as_str(), taint.effect.as_str())) {
-            let mut fault = Fault::duplicate(&path, BadValue::json(taint));
+            let mut fault = Fault::duplicate(&path, printed(taint));
             fault.detail = "taints must be unique by key and effect pair".to_owned();
             faults.push(fault);
         }
@@ -199,6 +199,17 @@ pub(super) fn resource_claims(claims: &[PodResourceClaim], is_mirror: bool, path
         }
     }
     faults
+}
+
+/// A taint as upstream's messages print it: its own form, not the API's.
+fn printed(taint: &Taint) -> BadValue {
+    BadValue::Plain(format!(
+        r#"{{"Key":{},"Value":{},"Effect":{},"TimeAdded":{}}}"#,
+        go_quote(&taint.key),
+        go_quote(taint.value.text()),
+        go_quote(&taint.effect),
+        taint.time_added.as_ref().map_or_else(|| "null".to_owned(), |time| go_quote(&time.0.to_string())),
+    ))
 }
 
 /// The path of faults that concern no field; upstream's empty path prints so.
