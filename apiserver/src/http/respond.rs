@@ -59,9 +59,7 @@ pub fn encoded(code: u16, media: Media, json: &Bytes, schema: Option<TypeRef>) -
             body.push(b'\n');
             bytes(code, "application/json", body)
         }
-        (Format::Json, true) => {
-            bytes(code, "application/json", wire::json::pretty(json))
-        }
+        (Format::Json, true) => bytes(code, "application/json", wire::json::pretty(json)),
         (Format::Yaml | Format::Protobuf, _) => match serde_json::from_slice::<Value>(json) {
             Ok(value) => object(code, media, &value, schema),
             Err(error) => failure(&Status::internal(error), Media::JSON),

@@ -20,7 +20,12 @@ pub(crate) fn same_map<T: PartialEq>(
 
 /// The fault of a text that may not change but did, an absent one being empty.
 pub(crate) fn changed_text(path: &Path, new: &Option<String>, old: &Option<String>) -> Option<Fault> {
-    (new.text() != old.text()).then(|| Fault::invalid(path, new.text(), "field is immutable"))
+    immutable_text(path, new.text(), old.text())
+}
+
+/// The fault of a text that may not change but did.
+pub(crate) fn immutable_text(path: &Path, new: &str, old: &str) -> Option<Fault> {
+    (new != old).then(|| Fault::invalid(path, new, "field is immutable"))
 }
 
 /// Fewer items than there must be.
