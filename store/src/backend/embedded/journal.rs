@@ -19,7 +19,7 @@ use super::{
 /// How far ahead a file is filled with zeros.
 const AHEAD: u64 = 1 << 20;
 /// Groups as big as this gain nothing from it.
-const AHEAD_GROUP_MAX: usize = 64 << 10;
+const AHEAD_GROUP_MAX: usize = 256 << 10;
 static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
 
 #[derive(Debug)]
