@@ -292,14 +292,8 @@ impl Feed {
         if self.fetching.is_some() {
             return;
         }
-        let (start, extensible) = {
-            let state = self.shared.state.read();
-            (state.history().start(), state.history().extensible())
-        };
+        let start = self.shared.state.read().history().start();
         self.answer(|request| request.after >= start, |_| Ok(()));
-        if let Err(oldest) = extensible {
-            self.answer(|_| true, |asked| Err(Error::Compacted { asked, oldest }));
-        }
         self.waiting.retain(|request| !request.done.is_closed());
         let oldest = self.waiting.iter().map(|request| request.after).min();
         self.shared.state.write().history_mut().hold(oldest.is_some());

@@ -90,12 +90,6 @@ impl History {
         gap.map_or(Reach::Whole, |(_, end)| Reach::Gap { end: *end })
     }
 
-    /// Whether older changes can be put in front, and if not, from which revision on the history is whole. What a relist
-    /// found are differences to the state at the gap's beginning; they do not follow from what happened in the gap.
-    pub(super) fn extensible(&self) -> Result<(), Revision> {
-        self.gaps.last().map_or(Ok(()), |(_, end)| Err(*end))
-    }
-
     pub(super) fn bridge(&mut self, from: Revision, to: Revision) {
         self.gaps.push((from, to));
     }
