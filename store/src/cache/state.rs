@@ -16,7 +16,7 @@ const RECENT_MAX: usize = 8;
 
 /// All objects of a cache, with its indexes. Cloning costs a few pointers.
 ///
-/// `imbl`'s B+ tree was chosen over `rpds`: figures in `docs/life-of-a-watch.md`.
+/// `imbl`'s B+ tree was chosen over `rpds` and `im` by figures, which are in `docs/life-of-a-watch.md`.
 #[derive(Clone, Debug)]
 pub(super) struct Objects {
     prefix: Arc<str>,
