@@ -40,7 +40,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let url = launched.url();
     launched.pki.admin(&kubeconfig, &url, runtime.clock.now())?;
     let server = Arc::clone(&launched.server);
+    let root_ca = Arc::from(launched.pki.authority().pem());
     runtime.tasks.spawn_draining("serve", launched.serve());
+    start_controllers(&server, &runtime, root_ca);
     start_components(&server, &runtime, hollow::Options { nodes: arguments.nodes, stages });
     greet(&url, &kubeconfig, arguments.nodes, begun.elapsed())?;
     runtime::process::interrupted().await;
@@ -51,6 +53,18 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         () = runtime::process::interrupted() => {}
     }
     Ok(())
+}
+
+/// The controllers, each as its own service account with the role of its name.
+fn start_controllers(server: &Arc<Server>, runtime: &Runtime, root_ca: Arc<str>) {
+    let api = in_process::api(server, "system:kube-controller-manager", &[]);
+    let accounts = Arc::clone(server);
+    let api_for: controller_manager::launch::ApiFor = Arc::new(move |account| {
+        let user = format!("system:serviceaccount:kube-system:{account}");
+        in_process::api(&accounts, &user, &["system:serviceaccounts", "system:serviceaccounts:kube-system"])
+    });
+    let options = controller_manager::Options { api_for: Some(api_for), root_ca, ..Default::default() };
+    controller_manager::start(runtime, api, &options);
 }
 
 fn start_components(server: &Arc<Server>, runtime: &Runtime, nodes: hollow::Options) {

@@ -3,6 +3,7 @@
 //! To add one: a file in `controllers/`, its `mod` line and its [`Entry`] here. Queue, workers, records, metrics and
 //! leader election come with the harness; the service account names the role it works under.
 
+pub mod garbage_collector;
 pub mod namespace;
 pub mod root_ca_publisher;
 pub mod service_account;
@@ -39,6 +40,14 @@ pub fn all() -> Vec<Entry> {
 /// Those that keep the cluster itself in order.
 fn cluster() -> Vec<Entry> {
     vec![
+        Entry {
+            file: "garbage_collector",
+            name: "garbage-collector-controller",
+            alias: "garbagecollector",
+            account: "generic-garbage-collector",
+            workers: 20,
+            start: |manager, workers, options| garbage_collector::start(manager, workers, &options.inventory),
+        },
         Entry {
             file: "namespace",
             name: "namespace-controller",
