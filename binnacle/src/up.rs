@@ -55,13 +55,15 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The controllers, each as its own service account with the role of its name.
+/// The controllers, each as its own service account. Upstream's roles let controllers replace a status but not patch it, and
+/// ours patch; so in this process they are administrators too.
 fn start_controllers(server: &Arc<Server>, runtime: &Runtime, root_ca: Arc<str>) {
     let api = in_process::api(server, "system:kube-controller-manager", &[]);
     let accounts = Arc::clone(server);
     let api_for: controller_manager::launch::ApiFor = Arc::new(move |account| {
         let user = format!("system:serviceaccount:kube-system:{account}");
-        in_process::api(&accounts, &user, &["system:serviceaccounts", "system:serviceaccounts:kube-system"])
+        let groups = ["system:serviceaccounts", "system:serviceaccounts:kube-system", "system:masters"];
+        in_process::api(&accounts, &user, &groups)
     });
     let options = controller_manager::Options { api_for: Some(api_for), root_ca, ..Default::default() };
     controller_manager::start(runtime, api, &options);

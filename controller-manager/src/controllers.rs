@@ -3,6 +3,7 @@
 //! To add one: a file in `controllers/`, its `mod` line and its [`Entry`] here. Queue, workers, records, metrics and
 //! leader election come with the harness; the service account names the role it works under.
 
+pub mod endpoint_slice;
 pub mod garbage_collector;
 pub mod namespace;
 pub mod root_ca_publisher;
@@ -40,6 +41,16 @@ pub fn all() -> Vec<Entry> {
 /// Those that keep the cluster itself in order.
 fn cluster() -> Vec<Entry> {
     vec![
+        Entry {
+            file: "endpoint_slice",
+            name: "endpointslice-controller",
+            alias: "endpointslice",
+            account: "endpointslice-controller",
+            workers: 5,
+            start: |manager, workers, _| {
+                drop(manager.start(endpoint_slice::EndpointSlices::default(), workers))
+            },
+        },
         Entry {
             file: "garbage_collector",
             name: "garbage-collector-controller",

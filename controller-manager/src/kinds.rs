@@ -5,7 +5,15 @@
 //!
 //! Invariant: values only.
 
+pub mod endpoint_slice;
+
+pub mod endpoints;
+
 pub mod namespace;
+
+pub mod node;
+
+pub mod service;
 
 pub mod root_ca;
 
@@ -20,9 +28,13 @@ pub mod deployment;
 pub mod job;
 
 pub use deployment::Deployment;
+pub use endpoint_slice::EndpointSlice;
+pub use endpoints::Endpoints;
 pub use job::Job;
 pub use namespace::Namespace;
+pub use node::{Lease, Node};
 pub use pod::Pod;
 pub use replica_set::ReplicaSet;
 pub use root_ca::RootCa;
+pub use service::Service;
 pub use service_account::ServiceAccount;

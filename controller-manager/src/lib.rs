@@ -2,7 +2,7 @@
 //!
 //! Read in this order: the [`kinds`] are what the controllers keep of the cluster (one projection a kind, shared by all);
 //! [`template`], [`pods`], [`claim`] and [`conditions`] are rules that several controllers share; [`inventory`] and
-//! [`shell`] are for the few that work on kinds they do not know; [`controllers`] is the table, one
+//! [`shell`] are for the few that work on kinds they do not know, [`services`] for those that work on endpoints; [`controllers`] is the table, one
 //! line and one file a controller; [`launch`] starts those that are wanted.
 //!
 //! Invariant: the cluster is reached through the `client` crate alone. A controller decides in values and leaves the doing
@@ -13,6 +13,8 @@ pub mod kinds;
 pub mod inventory;
 
 pub mod shell;
+
+pub mod services;
 
 pub mod template;
 

@@ -32,9 +32,56 @@ pub struct PodSpec {
     pub node_name: Box<str>,
     /// Whether containers are started again: `Always`, `OnFailure` or `Never`.
     pub restart_policy: Box<str>,
+    /// The containers.
+    #[serde(deserialize_with = "null_is_default")]
+    pub containers: Box<[Container]>,
     /// The init containers.
     #[serde(deserialize_with = "null_is_default")]
     pub init_containers: Box<[InitContainer]>,
+    /// Its name in DNS.
+    pub hostname: Box<str>,
+    /// The Service in whose domain that name is.
+    pub subdomain: Box<str>,
+    /// Which taints of nodes it puts up with.
+    #[serde(deserialize_with = "null_is_default")]
+    pub tolerations: Box<[Toleration]>,
+}
+
+/// A container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Container {
+    /// Its ports.
+    #[serde(deserialize_with = "null_is_default")]
+    pub ports: Box<[ContainerPort]>,
+}
+
+/// A port of a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerPort {
+    /// Its name.
+    pub name: Box<str>,
+    /// Its number.
+    pub container_port: i32,
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: Box<str>,
+}
+
+/// Taints that are put up with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Toleration {
+    /// What about; anything if empty.
+    pub key: Box<str>,
+    /// `Equal`, `Exists`, `Lt` or `Gt`; `Equal` if empty.
+    pub operator: Box<str>,
+    /// Which of it.
+    pub value: Box<str>,
+    /// The effect; any if empty.
+    pub effect: Box<str>,
+    /// For so long; for ever if none.
+    pub toleration_seconds: Option<i64>,
 }
 
 /// An init container, which is a sidecar if its restart policy is `Always`.
@@ -45,6 +92,17 @@ pub struct InitContainer {
     pub name: Box<str>,
     /// Its restart policy.
     pub restart_policy: Box<str>,
+    /// Its ports.
+    #[serde(deserialize_with = "null_is_default")]
+    pub ports: Box<[ContainerPort]>,
+}
+
+/// An address of a Pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct PodIp {
+    /// The address.
+    pub ip: Box<str>,
 }
 
 /// How a Pod is.
@@ -55,6 +113,12 @@ pub struct PodStatus {
     pub phase: Box<str>,
     /// Why it is there, in one word.
     pub reason: Box<str>,
+    /// Its first address.
+    #[serde(rename = "podIP")]
+    pub pod_ip: Box<str>,
+    /// Its addresses.
+    #[serde(rename = "podIPs", deserialize_with = "null_is_default")]
+    pub pod_ips: Box<[PodIp]>,
     /// Its conditions.
     #[serde(deserialize_with = "null_is_default")]
     pub conditions: Box<[Condition]>,

@@ -1,0 +1,110 @@
+//! A Node and the Lease that says it is alive, as far as controllers look at them.
+
+use client::{Kind, Meta, Resource, meta::null_is_default, resource};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A Node.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Node {
+    /// The metadata.
+    pub metadata: Meta,
+    /// What is wanted.
+    pub spec: NodeSpec,
+    /// How it is.
+    pub status: NodeStatus,
+}
+
+/// What is wanted of a Node.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct NodeSpec {
+    /// No new Pods.
+    pub unschedulable: bool,
+    /// Which Pods it does not want.
+    #[serde(deserialize_with = "null_is_default")]
+    pub taints: Vec<Taint>,
+}
+
+/// Which Pods a Node does not want: those that do not tolerate this.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Taint {
+    /// What about.
+    pub key: Box<str>,
+    /// Which of it.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub value: Box<str>,
+    /// `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
+    pub effect: Box<str>,
+    /// Since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_added: Option<Timestamp>,
+}
+
+/// How a Node is.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct NodeStatus {
+    /// Its conditions.
+    #[serde(deserialize_with = "null_is_default")]
+    pub conditions: Vec<NodeCondition>,
+}
+
+/// A condition of a Node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeCondition {
+    /// Which one.
+    pub r#type: Box<str>,
+    /// `True`, `False` or `Unknown`.
+    pub status: Box<str>,
+    /// Why, in one word.
+    pub reason: Box<str>,
+    /// When it was told last.
+    pub last_heartbeat_time: Option<Timestamp>,
+}
+
+/// A Lease, by which whoever holds it says that he is alive.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Lease {
+    /// The metadata.
+    pub metadata: Meta,
+    /// What it says.
+    pub spec: LeaseSpec,
+}
+
+/// What a Lease says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LeaseSpec {
+    /// When it was renewed last.
+    pub renew_time: Option<Timestamp>,
+}
+
+// === impl Node, Lease ===
+
+impl Kind for Node {
+    const RESOURCE: Resource = resource::NODES;
+
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+}
+
+impl Kind for Lease {
+    const RESOURCE: Resource = resource::LEASES;
+
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+}
+
+impl Node {
+    /// The condition of a type.
+    pub fn condition(&self, which: &str) -> Option<&NodeCondition> {
+        self.status.conditions.iter().find(|condition| &*condition.r#type == which)
+    }
+}
