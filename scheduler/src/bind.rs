@@ -1,0 +1,238 @@
+//! Carrying decisions out: the binding, and what people are told.
+//!
+//! A binding that fails gives its place back and the Pod another turn. What is said of a Pod in its `PodScheduled` condition
+//! is written only to the Pod it was decided on: never over a binding.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use client::{
+    Error,
+    api::Patch,
+    events::{Note, ObjectRef},
+    meta::time,
+    resource::PODS,
+};
+use parking_lot::Mutex;
+use serde::de::IgnoredAny;
+use serde_json::json;
+use tokio::sync::Notify;
+
+use crate::{
+    plugin::ClusterEvent,
+    pod::{POD_SCHEDULED, Pod},
+    queue::Turn,
+    run::{Binding, Shared},
+};
+
+/// An Event's note may have so many bytes.
+const NOTE_BYTES_MAX: usize = 1024;
+/// A status is written again so often when the Pod was changed meanwhile.
+const STATUS_ATTEMPTS: u32 = 4;
+
+/// Conditions to be written. A Pod has one place, so there are never more than Pods.
+#[derive(Debug, Default)]
+pub(crate) struct Statuses {
+    waiting: Mutex<BTreeMap<Box<str>, Said>>,
+    more: Notify,
+}
+
+/// What is to be said of a Pod.
+#[derive(Clone, Debug)]
+struct Said {
+    pod: Arc<Pod>,
+    reason: &'static str,
+    message: String,
+}
+
+// === impl Statuses ===
+
+impl Statuses {
+    fn say(&self, said: Said) {
+        self.waiting.lock().insert(said.pod.uid().into(), said);
+        self.more.notify_one();
+    }
+
+    /// It is no longer so.
+    pub(crate) fn forget(&self, uid: &str) {
+        self.waiting.lock().remove(uid);
+    }
+
+    async fn next(&self) -> Said {
+        loop {
+            let first = self.waiting.lock().pop_first();
+            match first {
+                Some((_, said)) => return said,
+                None => self.more.notified().await,
+            }
+        }
+    }
+}
+
+// === impl Said ===
+
+impl Said {
+    /// Whether the Pod says so already.
+    fn is_said_by(&self, pod: &Pod) -> bool {
+        pod.condition.as_ref().is_some_and(|condition| {
+            &*condition.status == "False"
+                && *condition.reason == *self.reason
+                && *condition.message == *self.message
+                && condition.observed_generation == pod.metadata.generation
+        })
+    }
+
+    /// The change, on condition that the Pod is as it was seen.
+    fn patch(&self, pod: &Pod, now: jiff::Timestamp) -> Patch {
+        let since = pod
+            .condition
+            .as_ref()
+            .filter(|condition| &*condition.status == "False")
+            .and_then(|condition| condition.last_transition_time)
+            .unwrap_or(now);
+        let mut condition = json!({
+            "type": POD_SCHEDULED,
+            "status": "False",
+            "reason": self.reason,
+            "message": self.message,
+            "lastProbeTime": null,
+            "lastTransitionTime": time(since),
+        });
+        if pod.metadata.generation > 0 {
+            condition["observedGeneration"] = json!(pod.metadata.generation);
+        }
+        Patch::strategic(json!({
+            "metadata": {"uid": pod.uid(), "resourceVersion": pod.metadata.revision},
+            "status": {"conditions": [condition]},
+        }))
+    }
+}
+
+/// A message that fits an Event.
+fn shortened(message: &str) -> String {
+    const END: &str = " ...";
+    if message.len() <= NOTE_BYTES_MAX {
+        return message.to_owned();
+    }
+    let mut end = NOTE_BYTES_MAX - END.len();
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{END}", message.get(..end).unwrap_or_default())
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Binds a Pod to the node it is assumed on.
+    pub(crate) async fn bind(self: Arc<Self>, binding: Binding) {
+        let Binding { turn, node, begun, _slot } = binding;
+        let pod = Arc::clone(&turn.pod);
+        let object = json!({
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"namespace": &*pod.metadata.namespace, "name": &*pod.metadata.name, "uid": pod.uid()},
+            "target": {"kind": "Node", "name": &*node},
+        });
+        let answer: Result<IgnoredAny, Error> =
+            self.api.create_subresource(&PODS, &pod.key(), "binding", &object).await;
+        match answer {
+            Ok(_) => {
+                self.count("scheduled", &pod, begun);
+                self.metrics.pod_attempts.observe(turn.attempts.into());
+                self.tell_scheduled(&pod, &node);
+            }
+            Err(error) => {
+                self.count("error", &pod, begun);
+                self.roll_back(turn, &error);
+            }
+        }
+    }
+
+    /// A binding failed: the place is free again, and the Pod has another turn if it is still there without a node.
+    fn roll_back(&self, mut turn: Turn, error: &Error) {
+        let key = turn.pod.key();
+        let message = format!("running Bind plugin \"DefaultBinder\": {error}");
+        tracing::warn!(pod = %key, message, "binding failed");
+        let mut state = self.state.lock();
+        if let Some(pod) = state.cluster.forget(turn.pod.uid()) {
+            self.happened(&mut state, &ClusterEvent::PodRemoved(pod));
+        }
+        let current = self.pods.get_same(&key, turn.pod.uid());
+        let Some(pod) = current.filter(|pod| !pod.is_assigned() && !pod.ended) else { return };
+        turn.pod = Arc::clone(&pod);
+        state.queue.retry(turn, self.now());
+        drop(state);
+        self.wake();
+        self.tell_failure(&pod, "SchedulerError", &message);
+    }
+
+    fn tell(&self, pod: &Pod, note: &Note) {
+        if let Some(recorder) = self.recorder(pod) {
+            recorder.record(&ObjectRef::to(pod), note);
+        }
+    }
+
+    fn tell_scheduled(&self, pod: &Pod, node: &str) {
+        let message = format!("Successfully assigned {} to {node}", pod.key());
+        self.tell(pod, &Note::normal("Scheduled", message).action("Binding"));
+    }
+
+    /// Tells people why a Pod found no node: by an Event and by its condition.
+    pub(crate) fn tell_failure(&self, pod: &Arc<Pod>, reason: &'static str, message: &str) {
+        self.tell(pod, &Note::warning("FailedScheduling", shortened(message)).action("Scheduling"));
+        let said = Said { pod: Arc::clone(pod), reason, message: message.to_owned() };
+        if !said.is_said_by(pod) {
+            self.statuses.say(said);
+        }
+    }
+
+    /// Tells people that a Pod is not looked at because it is to be deleted.
+    pub(crate) fn tell_skipped(&self, pod: &Pod) {
+        let message = format!("skip schedule deleting pod: {}", pod.key());
+        self.tell(pod, &Note::warning("FailedScheduling", message).action("Scheduling"));
+    }
+
+    /// Writes conditions, one after another.
+    pub(crate) async fn write_statuses(self: Arc<Self>) {
+        loop {
+            let said = self.statuses.next().await;
+            self.write_status(said).await;
+        }
+    }
+
+    async fn write_status(&self, said: Said) {
+        let mut pod = Arc::clone(&said.pod);
+        for _ in 0..STATUS_ATTEMPTS {
+            let patch = said.patch(&pod, self.runtime.clock.now());
+            let answer: Result<IgnoredAny, Error> = self.api.patch(&PODS, &pod.key(), "status", &patch).await;
+            match answer {
+                Ok(_) => return,
+                Err(error) if error.is_conflict() => {}
+                Err(error) if error.is_not_found() => return,
+                Err(error) => {
+                    tracing::warn!(pod = %pod.key(), %error, "cannot say why the pod was not scheduled");
+                    return;
+                }
+            }
+            // It changed meanwhile; what was decided may still be so.
+            match self.api.get::<Pod>(&PODS, &pod.key()).await {
+                Ok(now) if now.uid() == pod.uid() && !now.is_assigned() && !said.is_said_by(&now) => {
+                    pod = Arc::new(now);
+                }
+                Ok(_) | Err(_) => return,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_message_is_cut_between_letters() {
+        assert_eq!(shortened("short"), "short");
+        let long = shortened(&"é".repeat(600));
+        assert!(long.len() <= NOTE_BYTES_MAX && long.ends_with("é ..."), "{long}");
+    }
+}

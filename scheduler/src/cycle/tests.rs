@@ -1,0 +1,122 @@
+//! Goal: the same question has the same answer, and the answers are upstream's. Method: small clusters, whole profiles.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::plugins::tests::{pod, snapshot};
+
+fn machine(name: &str) -> Value {
+    json!({"metadata": {"name": name}, "status": {"allocatable": {"cpu": "2", "memory": "4Gi", "pods": "110"}}})
+}
+
+fn machines(count: usize) -> Snapshot {
+    snapshot((0..count).map(|number| machine(&format!("n{number}"))), [])
+}
+
+fn ask(pod: &Pod, snapshot: &Snapshot, start: usize, lot: u64) -> Decision {
+    let profile = Profile::default();
+    decide(&Question { pod, snapshot, profile: &profile, percentage_of_nodes_to_score: 0, start, lot })
+}
+
+fn message(spec: Value, snapshot: &Snapshot) -> String {
+    let decision = ask(&pod(json!({"spec": spec})), snapshot, 0, 0);
+    decision.outcome.unwrap_err().message(snapshot.len())
+}
+
+fn asks(cpu: &str) -> Value {
+    json!({"containers": [{"resources": {"requests": {"cpu": cpu}}}]})
+}
+
+#[test]
+fn a_pod_that_fits_nowhere_is_told_why() {
+    let mut tainted = machine("t");
+    tainted["spec"] = json!({"taints": [{"key": "k", "effect": "NoSchedule"}], "unschedulable": false});
+    let mut cordoned = machine("c");
+    cordoned["spec"] = json!({"unschedulable": true});
+    let nodes = snapshot([tainted, cordoned, machine("a"), machine("b")], []);
+    assert_eq!(
+        message(asks("3"), &nodes),
+        "0/4 nodes are available: 1 node(s) had untolerated taint(s), 1 node(s) were unschedulable, 2 Insufficient cpu."
+    );
+    assert_eq!(message(asks("1"), &snapshot([], [])), "no nodes available to schedule pods");
+    let required = |terms: Value| {
+        json!({"affinity": {"nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}})
+    };
+    let named = |name: &str| json!({"key": "metadata.name", "operator": "In", "values": [name]});
+    assert_eq!(
+        message(required(json!([{"matchFields": [named("a"), named("b")]}])), &nodes),
+        "0/4 nodes are available: pod affinity terms conflict."
+    );
+    assert_eq!(
+        message(required(json!([{"matchFields": [named("t")]}])), &nodes),
+        "0/4 nodes are available: 1 node(s) had untolerated taint(s), 3 node(s) didn't satisfy plugin(s) [NodeAffinity]."
+    );
+}
+
+#[test]
+fn counts_are_ordered_as_texts() {
+    let cordoned = |number: usize| {
+        let mut node = machine(&format!("c{number}"));
+        node["spec"] = json!({"unschedulable": true});
+        node
+    };
+    let nodes = snapshot((0..10).map(cordoned).chain([machine("a"), machine("b")]), []);
+    assert_eq!(
+        message(asks("3"), &nodes),
+        "0/12 nodes are available: 10 node(s) were unschedulable, 2 Insufficient cpu."
+    );
+}
+
+#[test]
+fn the_same_question_has_the_same_answer_and_the_lot_picks_among_the_best() {
+    let nodes = machines(3);
+    let plain = pod(json!({"spec": asks("1")}));
+    let node = |lot: u64| ask(&plain, &nodes, 0, lot).outcome.unwrap().node.to_string();
+    assert_eq!([node(0), node(1), node(2), node(3)], ["n0", "n1", "n2", "n0"]);
+    assert_eq!(format!("{:?}", ask(&plain, &nodes, 1, 5)), format!("{:?}", ask(&plain, &nodes, 1, 5)));
+}
+
+#[test]
+fn the_better_node_wins_whatever_the_lot() {
+    let taken = json!({"metadata": {"uid": "u"}, "spec": {"nodeName": "n0", "containers": [
+        {"resources": {"requests": {"cpu": "1", "memory": "2Gi"}}}]}});
+    let nodes = snapshot([machine("n0"), machine("n1")], [taken]);
+    for lot in 0..4 {
+        let decision = ask(&pod(json!({"spec": asks("500m")})), &nodes, 0, lot);
+        assert_eq!(&*decision.outcome.unwrap().node, "n1");
+        assert_eq!(
+            decision.scores.plugins.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+            ["TaintToleration", "NodeResourcesFit", "NodeResourcesBalancedAllocation", "ImageLocality"]
+        );
+    }
+}
+
+#[test]
+fn a_large_cluster_is_looked_at_in_part_and_in_turn() {
+    for (percentage, nodes, expected) in [
+        (0, 0, 0),
+        (0, 99, 99),
+        (0, 100, 100),
+        (0, 1000, 420),
+        (0, 5000, 500),
+        (0, 6000, 300),
+        (40, 1000, 400),
+        (1, 1000, 100),
+        (100, 1000, 1000),
+    ] {
+        assert_eq!(enough(percentage, nodes), expected, "{percentage}% of {nodes}");
+    }
+    let nodes = machines(250);
+    let plain = pod(json!({"spec": asks("1")}));
+    let mut start = 0;
+    let mut seen = BTreeSet::new();
+    for _ in 0..3 {
+        let decision = ask(&plain, &nodes, start, 0);
+        assert_eq!(decision.feasible, 120);
+        start = decision.next_start;
+        seen.extend(decision.scores.nodes);
+    }
+    assert_eq!(seen.len(), 250);
+    assert_eq!(start, 360 % 250);
+}

@@ -1,0 +1,119 @@
+//! How scheduling goes, under upstream's names.
+
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, exponential_buckets,
+};
+
+use crate::queue::Counts;
+
+/// The metrics of a scheduler. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    pub(crate) schedule_attempts: IntCounterVec,
+    pub(crate) attempt_duration: HistogramVec,
+    pub(crate) algorithm_duration: Histogram,
+    pub(crate) pod_attempts: Histogram,
+    pending: IntGaugeVec,
+    cache_size: IntGaugeVec,
+}
+
+// === impl Metrics ===
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Nothing has happened.
+    ///
+    /// # Panics
+    /// Never: names, labels and buckets are constants that fit.
+    pub fn new() -> Self {
+        let fits = "names, labels and buckets are constants that fit";
+        let opts = |name: &str, help: &str| Opts::new(format!("scheduler_{name}"), help);
+        let histogram = |name: &str, help: &str, start: f64, count: usize| {
+            let buckets = exponential_buckets(start, 2.0, count).expect(fits);
+            HistogramOpts::new(format!("scheduler_{name}"), help).buckets(buckets)
+        };
+        Self {
+            schedule_attempts: IntCounterVec::new(
+                opts(
+                    "schedule_attempts_total",
+                    "Number of attempts to schedule pods, by the result. 'unschedulable' means a pod could not be \
+                     scheduled, while 'error' means an internal scheduler problem.",
+                ),
+                &["result", "profile"],
+            )
+            .expect(fits),
+            attempt_duration: HistogramVec::new(
+                histogram(
+                    "scheduling_attempt_duration_seconds",
+                    "Scheduling attempt latency in seconds (scheduling algorithm + binding)",
+                    0.001,
+                    15,
+                ),
+                &["result", "profile"],
+            )
+            .expect(fits),
+            algorithm_duration: Histogram::with_opts(histogram(
+                "scheduling_algorithm_duration_seconds",
+                "Scheduling algorithm latency in seconds",
+                0.001,
+                15,
+            ))
+            .expect(fits),
+            pod_attempts: Histogram::with_opts(histogram(
+                "pod_scheduling_attempts",
+                "Number of attempts to successfully schedule a pod.",
+                1.0,
+                5,
+            ))
+            .expect(fits),
+            pending: IntGaugeVec::new(
+                opts(
+                    "pending_pods",
+                    "Number of pending pods, by the queue type. 'active' means number of pods in activeQ; 'backoff' \
+                     means number of pods in backoffQ; 'unschedulable' means number of pods in unschedulablePods that \
+                     the scheduler attempted to schedule and failed; 'gated' is the number of unschedulable pods that \
+                     the scheduler never attempted to schedule because they are gated.",
+                ),
+                &["queue"],
+            )
+            .expect(fits),
+            cache_size: IntGaugeVec::new(
+                opts("scheduler_cache_size", "Number of nodes, pods, and assumed (bound) pods in the scheduler cache."),
+                &["type"],
+            )
+            .expect(fits),
+        }
+    }
+
+    /// Registers them all.
+    ///
+    /// # Errors
+    /// When one of the names is taken.
+    pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
+        registry.register(Box::new(self.schedule_attempts.clone()))?;
+        registry.register(Box::new(self.attempt_duration.clone()))?;
+        registry.register(Box::new(self.algorithm_duration.clone()))?;
+        registry.register(Box::new(self.pod_attempts.clone()))?;
+        registry.register(Box::new(self.pending.clone()))?;
+        registry.register(Box::new(self.cache_size.clone()))
+    }
+
+    /// The queue and the cluster as they are.
+    pub(crate) fn sizes(&self, counts: Counts, nodes: usize, pods: usize, assumed: usize) {
+        let set = |gauge: &IntGaugeVec, label: &str, size: usize| {
+            gauge.with_label_values(&[label]).set(i64::try_from(size).unwrap_or(i64::MAX));
+        };
+        set(&self.pending, "active", counts.active);
+        set(&self.pending, "backoff", counts.backoff);
+        set(&self.pending, "unschedulable", counts.unschedulable);
+        set(&self.pending, "gated", counts.gated);
+        set(&self.cache_size, "nodes", nodes);
+        set(&self.cache_size, "pods", pods);
+        set(&self.cache_size, "assumed_pods", assumed);
+    }
+}

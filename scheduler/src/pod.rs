@@ -1,0 +1,139 @@
+//! A Pod, as far as scheduling looks at it.
+//!
+//! Invariant: everything is computed once, when the Pod is read from the wire; a cycle only compares numbers. Terms that
+//! cannot be read match nothing, as upstream has it.
+
+mod affinity;
+mod raw;
+mod requests;
+mod tolerations;
+
+pub use affinity::{NodeSelector, NodeTerm, PreferredTerm};
+pub use tolerations::{Effect, Taint, Toleration, untolerated};
+
+use client::{Key, Kind, Labels, Meta, Resource, resource};
+use serde::Deserialize;
+
+use crate::resources::Resources;
+
+/// The reason of a `PodScheduled` condition.
+pub const POD_SCHEDULED: &str = "PodScheduled";
+
+/// A Pod.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "raw::Pod")]
+pub struct Pod {
+    /// The metadata.
+    pub metadata: Meta,
+    /// Who schedules it.
+    pub scheduler_name: Box<str>,
+    /// The node it is bound to, empty if none.
+    pub node_name: Box<str>,
+    /// The node that is kept free for it, empty if none.
+    pub nominated_node_name: Box<str>,
+    /// More important Pods go first.
+    pub priority: i32,
+    /// What must happen before it may be scheduled.
+    pub gates: Box<[Box<str>]>,
+    /// What it asks of a node.
+    pub requests: Resources,
+    /// What scores count of it: CPU in thousandths and memory in bytes, where nothing is asked for a little.
+    pub scored: (i64, i64),
+    /// Labels a node must have.
+    pub node_selector: Labels,
+    /// What else a node must have.
+    pub required_nodes: Option<NodeSelector>,
+    /// What a node should have.
+    pub preferred_nodes: Box<[PreferredTerm]>,
+    /// Which taints it stands.
+    pub tolerations: Box<[Toleration]>,
+    /// Ports it takes on the node.
+    pub host_ports: Box<[HostPort]>,
+    /// The images of its containers and image volumes, with a tag.
+    pub images: Box<[Box<str>]>,
+    /// How many containers it has, initial ones included.
+    pub containers: usize,
+    /// It has ended: it takes no place any more.
+    pub ended: bool,
+    /// What is said of its scheduling so far.
+    pub condition: Option<Condition>,
+}
+
+/// A port on a node.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostPort {
+    /// The port.
+    pub port: i32,
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: Box<str>,
+    /// The address, `0.0.0.0` for all.
+    pub address: Box<str>,
+}
+
+/// The `PodScheduled` condition.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Condition {
+    /// `True`, `False` or `Unknown`.
+    pub status: Box<str>,
+    /// For machines.
+    pub reason: Box<str>,
+    /// For people.
+    pub message: Box<str>,
+    /// The generation it speaks of.
+    pub observed_generation: i64,
+    /// Since when.
+    pub last_transition_time: Option<jiff::Timestamp>,
+}
+
+// === impl Pod ===
+
+impl Kind for Pod {
+    const RESOURCE: Resource = resource::PODS;
+
+    const FIELD_SELECTOR: &'static str = "status.phase!=Succeeded,status.phase!=Failed";
+
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+}
+
+impl Pod {
+    /// Tells this Pod from an earlier one of the same name.
+    pub fn uid(&self) -> &str {
+        &self.metadata.uid
+    }
+
+    /// Its place.
+    pub fn key(&self) -> Key {
+        self.metadata.key()
+    }
+
+    /// Whether it is bound to a node.
+    pub fn is_assigned(&self) -> bool {
+        !self.node_name.is_empty()
+    }
+
+    /// Whether a change is of no interest: nothing that decides where the Pod can go.
+    pub fn schedules_like(&self, other: &Self) -> bool {
+        self.metadata.labels == other.metadata.labels
+            && self.requests == other.requests
+            && self.gates == other.gates
+            && self.tolerations == other.tolerations
+            && self.node_selector == other.node_selector
+            && self.required_nodes == other.required_nodes
+            && self.metadata.deletion_timestamp == other.metadata.deletion_timestamp
+    }
+}
+
+// === impl HostPort ===
+
+impl HostPort {
+    /// Whether two ports cannot be had on one node.
+    pub fn conflicts_with(&self, other: &Self) -> bool {
+        const ALL: &str = "0.0.0.0";
+        self.port == other.port
+            && self.protocol == other.protocol
+            && (self.address == other.address || &*self.address == ALL || &*other.address == ALL)
+    }
+}

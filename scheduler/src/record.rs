@@ -1,0 +1,136 @@
+//! A record of every decision: which nodes there were, what spoke against each, how good the others were, what came of it.
+//!
+//! Invariant: bounded. When full: the oldest records go.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use client::Key;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+use crate::cycle::{Decision, Scores, Verdict};
+
+/// So many records are kept.
+const RECORDS_MAX: usize = 1000;
+/// So many nodes are kept in all records together.
+const NODES_MAX: usize = 200_000;
+
+/// The latest decisions. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Records(Arc<Mutex<Ring>>);
+
+#[derive(Debug, Default)]
+struct Ring {
+    records: VecDeque<Arc<Record>>,
+    nodes: usize,
+}
+
+/// One decision.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// When.
+    pub at: Timestamp,
+    /// Which Pod.
+    pub pod: Key,
+    /// Which one of that name.
+    pub uid: Box<str>,
+    /// By which profile.
+    pub profile: String,
+    /// The how manieth time.
+    pub attempt: u32,
+    /// How long it took, in microseconds.
+    #[serde(rename = "tookMicroseconds", serialize_with = "microseconds")]
+    pub took: Duration,
+    /// How many nodes there were.
+    pub nodes: usize,
+    /// How many would do.
+    pub feasible: usize,
+    /// The node it goes to; none if it goes nowhere.
+    pub node: Option<Arc<str>>,
+    /// Why it goes nowhere, empty if it goes somewhere.
+    pub message: String,
+    /// What speaks against the nodes that were looked at and would not do.
+    #[serde(serialize_with = "verdicts")]
+    pub rejected: Vec<Verdict>,
+    /// How good the others are.
+    #[serde(serialize_with = "scores")]
+    pub scores: Scores,
+}
+
+fn microseconds<S: Serializer>(took: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u128(took.as_micros())
+}
+
+fn verdicts<S: Serializer>(verdicts: &[Verdict], serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(verdicts.len()))?;
+    for verdict in verdicts {
+        let said = serde_json::json!({
+            "plugin": verdict.plugin,
+            "reasons": verdict.rejection.reasons,
+            "preemptionMayHelp": verdict.rejection.preemption_may_help,
+        });
+        map.serialize_entry(&*verdict.node, &said)?;
+    }
+    map.end()
+}
+
+fn scores<S: Serializer>(scores: &Scores, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(scores.nodes.len()))?;
+    for (at, (node, total)) in scores.nodes.iter().zip(&scores.totals).enumerate() {
+        let mut of_node = serde_json::Map::from_iter([("total".to_owned(), (*total).into())]);
+        for (plugin, column) in &scores.plugins {
+            of_node.insert((*plugin).to_owned(), column.get(at).copied().into());
+        }
+        map.serialize_entry(&**node, &of_node)?;
+    }
+    map.end()
+}
+
+// === impl Record ===
+
+impl Record {
+    /// With what a cycle decided.
+    pub(crate) fn decided(mut self, decision: Decision) -> Self {
+        match decision.outcome {
+            Ok(chosen) => self.node = Some(chosen.node),
+            Err(diagnosis) => self.message = diagnosis.message(self.nodes),
+        }
+        self.feasible = decision.feasible;
+        self.rejected = decision.rejected;
+        self.scores = decision.scores;
+        self
+    }
+
+    fn size(&self) -> usize {
+        self.rejected.len() + self.scores.nodes.len()
+    }
+}
+
+// === impl Records ===
+
+impl Records {
+    pub(crate) fn push(&self, record: Record) -> Arc<Record> {
+        let record = Arc::new(record);
+        let mut ring = self.0.lock();
+        ring.nodes += record.size();
+        ring.records.push_back(Arc::clone(&record));
+        while ring.records.len() > 1 && (ring.records.len() > RECORDS_MAX || ring.nodes > NODES_MAX) {
+            if let Some(oldest) = ring.records.pop_front() {
+                ring.nodes -= oldest.size();
+            }
+        }
+        record
+    }
+
+    /// The latest decisions, the latest last.
+    pub fn list(&self) -> Vec<Arc<Record>> {
+        self.0.lock().records.iter().cloned().collect()
+    }
+
+    /// The latest decisions on a Pod, the latest last.
+    pub fn of(&self, pod: &Key) -> Vec<Arc<Record>> {
+        self.0.lock().records.iter().filter(|record| record.pod == *pod).cloned().collect()
+    }
+}
