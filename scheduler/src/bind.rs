@@ -3,7 +3,7 @@
 //! A binding that fails gives its place back and the Pod another turn. What is said of a Pod in its `PodScheduled` condition
 //! is written only to the Pod it was decided on: never over a binding.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use client::{
     Error,
@@ -26,6 +26,9 @@ use crate::{
 
 /// An Event's note may have so many bytes.
 const NOTE_BYTES_MAX: usize = 1024;
+/// When the answer to a binding was lost, it is asked so often, so far apart, whether it was made.
+const LOOKS: u32 = 10;
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// A status is written again so often when the Pod was changed meanwhile.
 const STATUS_ATTEMPTS: u32 = 4;
 
@@ -135,17 +138,35 @@ impl Shared {
         });
         let answer: Result<IgnoredAny, Error> =
             self.api.create_subresource(&PODS, &pod.key(), "binding", &object).await;
-        match answer {
-            Ok(_) => {
+        let failure = match answer {
+            Ok(_) => None,
+            // To give the place away while the Pod is bound there would put two Pods in it.
+            Err(error) if error.may_have_happened() && self.is_bound(&pod, &node).await => None,
+            Err(error) => Some(error),
+        };
+        match failure {
+            None => {
                 self.count("scheduled", &pod, begun);
                 self.metrics.pod_attempts.observe(turn.attempts.into());
                 self.tell_scheduled(&pod, &node);
             }
-            Err(error) => {
+            Some(error) => {
                 self.count("error", &pod, begun);
                 self.roll_back(turn, &error);
             }
         }
+    }
+
+    /// Asks whether a Pod is bound to a node, until there is an answer or no hope of one.
+    async fn is_bound(&self, pod: &Pod, node: &str) -> bool {
+        for _ in 0..LOOKS {
+            match self.api.get::<Pod>(&PODS, &pod.key()).await {
+                Ok(now) => return now.uid() == pod.uid() && *now.node_name == *node,
+                Err(error) if error.is_not_found() => return false,
+                Err(_) => tokio::time::sleep(LOOK_AGAIN).await,
+            }
+        }
+        false
     }
 
     /// A binding failed: the place is free again, and the Pod has another turn if it is still there without a node.

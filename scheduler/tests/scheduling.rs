@@ -69,3 +69,163 @@ impl World {
             .collect()
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_gets_a_node_and_people_are_told() {
+    let world = World::new(1).await;
+    world.server.put(&NODES, node("n1", "2"));
+    world.server.put(&PODS, pod("a", "1"));
+    settle().await;
+    assert_eq!(world.pod("a")["spec"]["nodeName"], "n1");
+    assert_eq!(world.events("a"), ["Scheduled Successfully assigned ns/a to n1"]);
+    let records = world.handle.records().of(&Key::new("ns", "a"));
+    assert_eq!(records.last().unwrap().node.as_deref(), Some("n1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn assumed_places_are_taken_before_the_cluster_says_so() {
+    let world = World::new(2).await;
+    world.server.put(&NODES, node("n1", "2"));
+    settle().await;
+    // Nothing is seen of the bindings, but the third Pod finds no room.
+    world.server.set_latency(Duration::from_secs(1));
+    for name in ["a", "b", "c"] {
+        world.server.put(&PODS, pod(name, "1"));
+    }
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let bound = ["a", "b", "c"].map(|name| world.pod(name)["spec"]["nodeName"] == "n1");
+    assert_eq!(bound, [true, true, false]);
+    assert_eq!(world.condition("c"), "Unschedulable: 0/1 nodes are available: 1 Insufficient cpu.");
+    assert_eq!(world.handle.records().list().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_finds_no_node_says_why_and_is_tried_when_that_changes() {
+    let world = World::new(3).await;
+    let mut tainted = node("n1", "2");
+    tainted["spec"] = json!({"taints": [{"key": "k", "effect": "NoSchedule"}]});
+    world.server.put(&NODES, tainted);
+    world.server.put(&NODES, node("n2", "500m"));
+    world.server.put(&PODS, pod("a", "1"));
+    settle().await;
+    let why = "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s).";
+    assert_eq!(world.condition("a"), format!("Unschedulable: {why}"));
+    assert_eq!(world.events("a"), [format!("FailedScheduling {why}")]);
+    // A heartbeat helps nobody.
+    world.server.change(&NODES, &Key::cluster("n1"), &json!({"metadata": {"annotations": {"beat": "1"}}}));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.handle.records().list().len(), 1);
+    world.server.change(&NODES, &Key::cluster("n1"), &json!({"spec": {"taints": null}}));
+    settle().await;
+    assert_eq!(world.pod("a")["spec"]["nodeName"], "n1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_goes_makes_room() {
+    let world = World::new(4).await;
+    world.server.put(&NODES, node("n1", "1"));
+    world.server.put(&PODS, pod("a", "1"));
+    settle().await;
+    world.server.put(&PODS, pod("b", "1"));
+    settle().await;
+    assert_eq!(world.pod("b")["spec"]["nodeName"], Value::Null);
+    world.server.remove(&PODS, &Key::new("ns", "a"));
+    settle().await;
+    assert_eq!(world.pod("b")["spec"]["nodeName"], "n1");
+    // One that has ended takes no place either.
+    world.server.put(&PODS, pod("c", "1"));
+    settle().await;
+    world.server.change(&PODS, &Key::new("ns", "b"), &json!({"status": {"phase": "Succeeded"}}));
+    settle().await;
+    assert_eq!(world.pod("c")["spec"]["nodeName"], "n1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_binding_that_fails_gives_its_place_back_and_is_tried_again() {
+    let world = World::new(5).await;
+    world.server.put(&NODES, node("n1", "1"));
+    world.server.fail_next("/binding", Fault::Answer(Status::too_many_requests("busy", 1)));
+    world.server.put(&PODS, pod("a", "1"));
+    settle().await;
+    assert_eq!(world.pod("a")["spec"]["nodeName"], Value::Null);
+    assert!(world.condition("a").starts_with("SchedulerError: running Bind plugin \"DefaultBinder\": "));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(world.pod("a")["spec"]["nodeName"], "n1");
+    assert_eq!(world.sent().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_binding_whose_reply_is_lost_is_not_made_twice() {
+    let world = World::new(6).await;
+    world.server.put(&NODES, node("n1", "2"));
+    world.server.put(&NODES, node("n2", "2"));
+    world.server.fail_next("/binding", Fault::LoseReply);
+    world.server.put(&PODS, pod("a", "1"));
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(world.pod("a")["spec"]["nodeName"].is_string());
+    assert_eq!(world.sent().len(), 1);
+    assert_eq!(world.handle.counts(), scheduler::queue::Counts::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gated_pod_waits_until_its_gates_are_gone_and_others_pods_are_left_alone() {
+    let world = World::new(7).await;
+    world.server.put(&NODES, node("n1", "2"));
+    let mut gated = pod("a", "1");
+    gated["spec"]["schedulingGates"] = json!([{"name": "g"}]);
+    world.server.put(&PODS, gated);
+    let mut other = pod("b", "1");
+    other["spec"]["schedulerName"] = json!("another");
+    world.server.put(&PODS, other);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(world.sent().is_empty());
+    assert_eq!(world.handle.counts().gated, 1);
+    world.server.change(&PODS, &Key::new("ns", "a"), &json!({"spec": {"schedulingGates": null}}));
+    settle().await;
+    assert_eq!(world.pod("a")["spec"]["nodeName"], "n1");
+    assert_eq!(world.pod("b")["spec"]["nodeName"], Value::Null);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_nodes_pods_are_told_so_and_the_first_node_takes_them() {
+    let world = World::new(8).await;
+    world.server.put(&PODS, pod("a", "1"));
+    settle().await;
+    assert_eq!(world.condition("a"), "Unschedulable: no nodes available to schedule pods");
+    world.server.put(&NODES, node("n1", "2"));
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!(world.pod("a")["spec"]["nodeName"], "n1");
+}
+
+/// Goal: whatever fails, in the end every Pod that fits has a node and no node has too much.
+#[tokio::test(start_paused = true)]
+async fn a_seed_replays_and_no_node_is_overcommitted_under_faults() {
+    async fn history(seed: u64) -> Vec<String> {
+        let world = World::new(seed).await;
+        for number in 0..5 {
+            world.server.put(&NODES, node(&format!("n{number}"), "4"));
+        }
+        for number in 0..24 {
+            if number % 3 == 0 {
+                world.server.fail_next("/binding", Fault::Unreachable);
+            }
+            if number % 5 == 0 {
+                world.server.fail_next("/binding", Fault::LoseReply);
+            }
+            if number == 12 {
+                world.server.drop_watches();
+            }
+            world.server.put(&PODS, pod(&format!("p{number:02}"), "1"));
+            tokio::time::sleep(Duration::from_millis(7)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        let pods = world.server.list(&PODS);
+        for number in 0..5 {
+            let there = pods.iter().filter(|pod| pod["spec"]["nodeName"] == format!("n{number}")).count();
+            assert!(there <= 4, "n{number} has {there} Pods");
+        }
+        assert_eq!(pods.iter().filter(|pod| pod["spec"]["nodeName"].is_string()).count(), 20);
+        world.sent()
+    }
+    assert_eq!(history(9).await, history(9).await);
+}
