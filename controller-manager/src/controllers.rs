@@ -8,7 +8,9 @@ pub mod garbage_collector;
 pub mod namespace;
 pub mod root_ca_publisher;
 pub mod service_account;
+pub mod ttl_after_finished;
 
+pub mod cron_job;
 pub mod deployment;
 pub mod job;
 pub mod replica_set;
@@ -117,6 +119,22 @@ fn workloads() -> Vec<Entry> {
             account: "job-controller",
             workers: 5,
             start: |manager, workers, _| drop(manager.start(job::Jobs, workers)),
+        },
+        Entry {
+            file: "cron_job",
+            name: "cronjob-controller",
+            alias: "cronjob",
+            account: "cronjob-controller",
+            workers: 5,
+            start: |manager, workers, _| drop(manager.start(cron_job::CronJobs, workers)),
+        },
+        Entry {
+            file: "ttl_after_finished",
+            name: "ttl-after-finished-controller",
+            alias: "ttl-after-finished",
+            account: "ttl-after-finished-controller",
+            workers: 5,
+            start: |manager, workers, _| drop(manager.start(ttl_after_finished::TtlAfterFinished, workers)),
         },
     ]
 }

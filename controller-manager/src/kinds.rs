@@ -27,6 +27,9 @@ pub mod deployment;
 
 pub mod job;
 
+pub mod cron_job;
+
+pub use cron_job::CronJob;
 pub use deployment::Deployment;
 pub use endpoint_slice::EndpointSlice;
 pub use endpoints::Endpoints;

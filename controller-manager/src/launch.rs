@@ -12,6 +12,9 @@ use runtime::Runtime;
 
 use crate::{controllers, inventory::Inventory};
 
+/// What the server notes as the manager of the fields a controller writes.
+const USER_AGENT: &str = concat!("kube-controller-manager/", env!("CARGO_PKG_VERSION"));
+
 /// Who a controller is to the server, by the name of its service account, such as `replicaset-controller`.
 pub type ApiFor = Arc<dyn Fn(&str) -> Api + Send + Sync>;
 
@@ -60,14 +63,14 @@ impl Options {
 /// Starts the controllers; they run until the runtime's tasks are told to stop. `api` is the component itself: through it
 /// the caches are kept.
 pub fn start(runtime: &Runtime, api: Api, options: &Options) -> Manager {
-    let manager = Manager::new(runtime, api);
+    let manager = Manager::new(runtime, api.named(USER_AGENT));
     for entry in controllers::all() {
         if !options.wants(entry.name, entry.alias) {
             continue;
         }
         let workers = Workers {
             workers: options.workers.get(entry.name).copied().unwrap_or(entry.workers),
-            api: options.api_for.as_ref().map(|api_for| api_for(entry.account)),
+            api: options.api_for.as_ref().map(|api_for| api_for(entry.account).named(USER_AGENT)),
         };
         (entry.start)(&manager, workers, options);
         tracing::debug!(controller = entry.name, "started");

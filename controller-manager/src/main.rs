@@ -1,2 +1,237 @@
-//! placeholder
-fn main() {}
+//! The controllers alone, for clusters whose other parts run elsewhere.
+
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Context, bail};
+use clap::{ArgAction, Parser};
+use client::{
+    Api, Key,
+    events::Recorder,
+    lease::{Election, Ended, Settings},
+    transport::kubeconfig::Remote,
+};
+use controller_manager::{Options, controllers};
+use runtime::Runtime;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long everything may take to finish what it has in hand.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// The Kubernetes controllers of Binnacle
+#[derive(Parser, Debug)]
+#[command(name = "controller-manager", version)]
+struct Arguments {
+    /// How to reach the API server, and who to be there; without it the environment says
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Which controllers to run: '*' for all, 'NAME' for one, '-NAME' for all but one
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        default_value = "*",
+        allow_hyphen_values = true
+    )]
+    controllers: Vec<String>,
+    #[command(flatten)]
+    election: ElectionFlags,
+    #[command(flatten)]
+    workers: WorkerFlags,
+}
+
+#[derive(clap::Args, Debug)]
+struct ElectionFlags {
+    /// Work only while leading; of several copies one does
+    #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    leader_elect: bool,
+    /// How long a lead lasts from its last renewal
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    leader_elect_lease_duration: Duration,
+    /// A leader that cannot renew for so long stops
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    leader_elect_renew_deadline: Duration,
+    /// How often to try to lead or to renew
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
+    leader_elect_retry_period: Duration,
+    /// What to lock; only leases can be
+    #[arg(long, value_name = "KIND", default_value = "leases", value_parser = ["leases"])]
+    leader_elect_resource_lock: String,
+    /// The lock's name
+    #[arg(long, value_name = "NAME", default_value = "kube-controller-manager")]
+    leader_elect_resource_name: String,
+    /// The lock's namespace
+    #[arg(long, value_name = "NAME", default_value = "kube-system")]
+    leader_elect_resource_namespace: String,
+}
+
+/// How many objects of a kind are looked at in parallel.
+#[derive(clap::Args, Debug)]
+struct WorkerFlags {
+    #[arg(long, value_name = "N")]
+    concurrent_cron_job_syncs: Option<usize>,
+    #[arg(long, value_name = "N")]
+    concurrent_deployment_syncs: Option<usize>,
+    #[arg(long, value_name = "N")]
+    concurrent_endpoint_syncs: Option<usize>,
+    #[arg(long, value_name = "N")]
+    concurrent_gc_syncs: Option<usize>,
+    #[arg(long, value_name = "N")]
+    concurrent_job_syncs: Option<usize>,
+    #[arg(long, value_name = "N")]
+    concurrent_namespace_syncs: Option<usize>,
+    #[arg(long, value_name = "N")]
+    concurrent_rc_syncs: Option<usize>,
+    #[arg(long, value_name = "N")]
+    concurrent_replicaset_syncs: Option<usize>,
+    #[arg(long, value_name = "N")]
+    concurrent_service_endpoint_syncs: Option<usize>,
+    #[arg(long, value_name = "N")]
+    concurrent_serviceaccount_token_syncs: Option<usize>,
+    #[arg(long, value_name = "N")]
+    concurrent_statefulset_syncs: Option<usize>,
+    #[arg(long, value_name = "N")]
+    concurrent_ttl_after_finished_syncs: Option<usize>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    runtime::logging::start();
+    runtime::process::run(run(arguments))
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { kubeconfig, controllers, election, workers } = arguments;
+    let options =
+        Options { controllers: known(controllers)?, workers: workers.by_name(), ..Options::default() };
+    let transport = match kubeconfig {
+        Some(path) => {
+            Remote::from_kubeconfig(&path).await.with_context(|| format!("cannot use {}", path.display()))?
+        }
+        None => Remote::inferred().await?,
+    };
+    let api = Api::new(std::sync::Arc::new(transport), "kube-controller-manager");
+    let runtime = Runtime::system();
+    let tasks = runtime.tasks.clone();
+    if !election.leader_elect {
+        controller_manager::start(&runtime, api, &options);
+        runtime::process::interrupted().await;
+        tracing::info!("draining");
+        tasks.drain(DRAIN).await;
+        return Ok(());
+    }
+    let candidate = election.candidate(&runtime, &api)?;
+    let (tell, told) = tokio::sync::oneshot::channel();
+    tasks.spawn_draining("leader-election", async move {
+        let ended = candidate.run(|led| drop(controller_manager::start(&led, api, &options))).await;
+        // Nobody listens any more if the process is stopping already.
+        drop(tell.send(ended));
+    });
+    tokio::select! {
+        biased;
+        () = runtime::process::interrupted() => {
+            tracing::info!("draining");
+            tasks.drain(DRAIN).await;
+            Ok(())
+        }
+        ended = told => match ended {
+            Ok(Ended::Stopped) => Ok(()),
+            // Another one may lead by now: start anew, with empty hands.
+            Ok(Ended::Lost) | Err(_) => bail!("the lead is lost"),
+        }
+    }
+}
+
+/// The names as given, if all of them are names.
+fn known(names: Vec<String>) -> anyhow::Result<Vec<String>> {
+    let entries = controllers::all();
+    for name in &names {
+        let bare = name.strip_prefix('-').unwrap_or(name);
+        if name != "*" && !entries.iter().any(|entry| entry.name == bare || entry.alias == bare) {
+            bail!("\"{bare}\" is not in the list of known controllers");
+        }
+    }
+    Ok(names)
+}
+
+/// A duration as Go writes it, such as `15s` or `1m30s`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}"))?;
+    Duration::try_from(span).map_err(|error| format!("{error}"))
+}
+
+// === impl ElectionFlags ===
+
+impl ElectionFlags {
+    fn candidate(&self, runtime: &Runtime, api: &Api) -> anyhow::Result<Election> {
+        if self.leader_elect_lease_duration <= self.leader_elect_renew_deadline
+            || self.leader_elect_renew_deadline <= self.leader_elect_retry_period
+        {
+            bail!("a lease must last longer than the renew deadline, and that longer than the retry period");
+        }
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let identity = format!("{}_{}", host.trim(), runtime.random.uuid());
+        let lease = Key::new(&self.leader_elect_resource_namespace, &self.leader_elect_resource_name);
+        let settings = Settings {
+            lease_duration: self.leader_elect_lease_duration,
+            renew_deadline: self.leader_elect_renew_deadline,
+            retry_period: self.leader_elect_retry_period,
+            ..Settings::new(lease, identity.clone())
+        };
+        Ok(Election::new(api.named("kube-controller-manager"), runtime, settings).telling(Recorder::start(
+            runtime,
+            api.clone(),
+            &identity,
+        )))
+    }
+}
+
+// === impl WorkerFlags ===
+
+impl WorkerFlags {
+    fn by_name(&self) -> BTreeMap<String, usize> {
+        [
+            ("cronjob-controller", self.concurrent_cron_job_syncs),
+            ("deployment-controller", self.concurrent_deployment_syncs),
+            ("endpoints-controller", self.concurrent_endpoint_syncs),
+            ("garbage-collector-controller", self.concurrent_gc_syncs),
+            ("job-controller", self.concurrent_job_syncs),
+            ("namespace-controller", self.concurrent_namespace_syncs),
+            ("replicationcontroller-controller", self.concurrent_rc_syncs),
+            ("replicaset-controller", self.concurrent_replicaset_syncs),
+            ("endpointslice-controller", self.concurrent_service_endpoint_syncs),
+            ("serviceaccount-token-controller", self.concurrent_serviceaccount_token_syncs),
+            ("statefulset-controller", self.concurrent_statefulset_syncs),
+            ("ttl-after-finished-controller", self.concurrent_ttl_after_finished_syncs),
+        ]
+        .into_iter()
+        .filter_map(|(name, workers)| Some((name.to_owned(), workers?)))
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_upstreams_and_unknown_ones_are_refused() {
+        let parse = |flags: &[&str]| Arguments::try_parse_from(["controller-manager"].iter().chain(flags));
+        let arguments = parse(&[
+            "--kubeconfig=/etc/kubernetes/controller-manager.conf",
+            "--leader-elect=false",
+            "--leader-elect-lease-duration=1m30s",
+            "--controllers=*,-job",
+            "--concurrent-deployment-syncs=9",
+        ])
+        .unwrap();
+        assert!(!arguments.election.leader_elect);
+        assert_eq!(arguments.election.leader_elect_lease_duration, Duration::from_secs(90));
+        assert_eq!(arguments.controllers, ["*", "-job"]);
+        assert_eq!(arguments.workers.by_name(), BTreeMap::from([("deployment-controller".to_owned(), 9)]));
+        assert!(parse(&["--leader-elect"]).unwrap().election.leader_elect);
+        assert!(parse(&["--cluster-name=x"]).is_err());
+        assert!(known(vec!["nonsense".to_owned()]).is_err() && known(vec!["-job".to_owned()]).is_ok());
+    }
+}

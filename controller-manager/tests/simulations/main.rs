@@ -1,0 +1,6 @@
+//! Controllers and a cluster in memory, with time paused: what must hold at every moment, and what must come about in the
+//! end, whatever goes wrong between.
+
+mod jobs;
+mod rollouts;
+mod world;
