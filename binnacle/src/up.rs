@@ -72,25 +72,10 @@ fn start_controllers(server: &Arc<Server>, runtime: &Runtime, root_ca: Arc<str>)
 fn start_components(server: &Arc<Server>, runtime: &Runtime, nodes: hollow::Options) {
     let api = in_process::api(server, "system:kube-scheduler", &["system:masters"]);
     scheduler::start(runtime, api, scheduler::Options::default());
-    start_controllers(server, runtime);
     if nodes.nodes > 0 {
         let api = in_process::api(server, "system:hollow-nodes", &["system:masters"]);
         hollow::start(runtime, api, nodes);
     }
-}
-
-/// Each controller has the identity of its service account. Until their roles say that statuses are patched, they are
-/// masters too.
-fn start_controllers(server: &Arc<Server>, runtime: &Runtime) {
-    let itself = in_process::api(server, "system:kube-controller-manager", &["system:masters"]);
-    let server = Arc::clone(server);
-    let api_for = move |account: &str| {
-        let user = format!("system:serviceaccount:kube-system:{account}");
-        let groups = ["system:serviceaccounts", "system:serviceaccounts:kube-system", "system:masters"];
-        in_process::api(&server, &user, &groups)
-    };
-    let options = controller_manager::Options { api_for: Some(Arc::new(api_for)), ..Default::default() };
-    controller_manager::start(runtime, itself, &options);
 }
 
 fn greet(url: &str, kubeconfig: &std::path::Path, nodes: u16, took: Duration) -> anyhow::Result<()> {
