@@ -13,12 +13,16 @@ use crate::backend::{Range, Revision};
 // === impl Cache ===
 
 impl Cache {
-    /// The objects exactly as they were at a revision.
+    /// The objects exactly as they were at a revision. One that the store has reached and the cache has not is waited for.
     ///
     /// # Errors
-    /// [`Error::Future`], [`Error::Compacted`] if neither the cache nor the backend remember it, [`Error::Store`].
+    /// [`Error::Future`], [`Error::Compacted`] if neither the cache nor the backend remember it, those of
+    /// [`Cache::fresh`].
     pub async fn at(&self, revision: Revision) -> Result<Snapshot, Error> {
         let shared = &self.shared;
+        if revision > self.revision() {
+            self.catch_up().await?;
+        }
         let undo = {
             let state = shared.state.read();
             if revision > state.revision() {

@@ -5,7 +5,7 @@
 
 mod property;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, future::BoxFuture};
@@ -410,6 +410,56 @@ async fn a_watcher_whose_queue_runs_full_reads_on_from_the_history_and_misses_no
     assert_eq!(rig.cache.shared.counts.terminated.get(), 0);
 }
 
+/// Real threads, for what one thread cannot show: watchers change between reading and being fed while the feed goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn among_threads_too_each_watcher_sees_each_revision_once() {
+    const WRITERS: u64 = 3;
+    const WRITES: u64 = 1500;
+    let rig = Rig::new(Config { watcher_queue_max: 4, ..small() }).await;
+    let end = Revision(1 + WRITERS * WRITES);
+    let watch = async |n: u64| {
+        // They begin here and there in the course of the writing.
+        while rig.cache.revision().0 < n * 100 {
+            tokio::task::yield_now().await;
+        }
+        let from = if n.is_multiple_of(2) { WatchFrom::Now } else { WatchFrom::InitialState };
+        let mut watcher = rig.watch(from, Filter::prefix("/k/").with_bookmarks());
+        let mut seen = BTreeSet::new();
+        let mut last = Revision(0);
+        while seen.last() != Some(&end) {
+            let event = watcher.next().await.expect("it goes on").unwrap();
+            match event {
+                WatchEvent::Added(object) => {
+                    assert!(seen.insert(object.revision), "{} twice", object.revision)
+                }
+                WatchEvent::InitialEventsEnd(revision) => last = revision,
+                other => panic!("unexpected {other:?}"),
+            }
+            if last > Revision(0) || from == WatchFrom::Now {
+                let now = *seen.last().unwrap_or(&last);
+                assert!(now >= last, "{now} after {last}");
+                last = now;
+            }
+        }
+        let first = *seen.first().unwrap();
+        assert_eq!(u64::try_from(seen.len()).unwrap(), end.0 - first.0 + 1, "none is missing");
+        if from == WatchFrom::InitialState {
+            assert_eq!(first, Revision(2));
+        }
+    };
+    let write = async |writer: u64| {
+        for n in 0..WRITES {
+            rig.store.store().create(&format!("/k/{writer}-{n}"), Bytes::new(), None).await.unwrap();
+            if n.is_multiple_of(16) {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    let watching = futures::future::join_all((0..40).map(watch));
+    let writing = futures::future::join_all((0..WRITERS).map(write));
+    tokio::time::timeout(Duration::from_secs(60), futures::future::join(watching, writing)).await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_watcher_slower_than_the_history_is_long_is_closed() {
     let rig = Rig::new(Config { watcher_queue_max: 3, history_events_max: 10, ..small() }).await;
@@ -628,6 +678,8 @@ async fn reads_at_older_revisions_undo_the_history_and_then_ask_the_store() {
     let three = rig.cache.at(Revision(3)).await.unwrap();
     assert_eq!(names(three.by_index("n1", "/k/").unwrap()), ["a@2"]);
     assert!(matches!(rig.cache.at(Revision(7)).await, Err(Error::Future { current: Revision(6), .. })));
+    let elsewhere = rig.put("/other", "").await;
+    assert_eq!(names(rig.cache.at(elsewhere).await.unwrap().range("/k/", None)), ["a@4", "c@6"]);
     rig.store.compact(Revision(5)).await.unwrap();
     assert_eq!(names(rig.cache.at(Revision(4)).await.unwrap().range("/k/", None)), ["a@4", "b@3"]);
     tokio::time::sleep(Duration::from_secs(3600)).await;
