@@ -1,6 +1,6 @@
 //! The watch cache: every read of the control plane is served from here.
 //!
-//! One cache a prefix (a kind's objects). One owner task, the [`feed`], lists the prefix once and then follows the
+//! One cache a prefix (a kind's objects). One owner task, the feed, lists the prefix once and then follows the
 //! backend's watch; it alone changes the state. Readers take snapshots, which cost a pointer, and watchers follow the
 //! history:
 //!

@@ -16,7 +16,7 @@
 //!   that watches resume after a restart.
 //! - Damage is not repaired by guessing. Only the unfinished end of the log is cut off, which no one was told of.
 //!
-//! The format is described in [`format`], what it survives is tested on a simulated disk in `tests`.
+//! The format is described in `format`; what it survives is tested on a simulated disk in `tests`.
 
 mod disk;
 mod format;

@@ -422,30 +422,24 @@ async fn among_threads_too_each_watcher_sees_each_revision_once() {
         while rig.cache.revision().0 < n * 100 {
             tokio::task::yield_now().await;
         }
-        let from = if n.is_multiple_of(2) { WatchFrom::Now } else { WatchFrom::InitialState };
+        let after = Revision(n * 100 + 1);
+        let from = if n.is_multiple_of(2) { WatchFrom::After(after) } else { WatchFrom::InitialState };
         let mut watcher = rig.watch(from, Filter::prefix("/k/").with_bookmarks());
         let mut seen = BTreeSet::new();
-        let mut last = Revision(0);
-        while seen.last() != Some(&end) {
-            let event = watcher.next().await.expect("it goes on").unwrap();
-            match event {
+        let mut listing = from == WatchFrom::InitialState;
+        while listing || seen.last() != Some(&end) {
+            match watcher.next().await.expect("it goes on").unwrap() {
                 WatchEvent::Added(object) => {
-                    assert!(seen.insert(object.revision), "{} twice", object.revision)
+                    assert!(listing || seen.last() < Some(&object.revision), "{} late", object.revision);
+                    assert!(seen.insert(object.revision), "{} twice", object.revision);
                 }
-                WatchEvent::InitialEventsEnd(revision) => last = revision,
+                WatchEvent::InitialEventsEnd(_) => listing = false,
                 other => panic!("unexpected {other:?}"),
             }
-            if last > Revision(0) || from == WatchFrom::Now {
-                let now = *seen.last().unwrap_or(&last);
-                assert!(now >= last, "{now} after {last}");
-                last = now;
-            }
         }
-        let first = *seen.first().unwrap();
+        let first = if from == WatchFrom::InitialState { Revision(2) } else { after.next() };
+        assert_eq!(seen.first(), Some(&first));
         assert_eq!(u64::try_from(seen.len()).unwrap(), end.0 - first.0 + 1, "none is missing");
-        if from == WatchFrom::InitialState {
-            assert_eq!(first, Revision(2));
-        }
     };
     let write = async |writer: u64| {
         for n in 0..WRITES {
