@@ -326,7 +326,7 @@ fn duration(text: &str) -> Result<i128, Error> {
             }
         };
         let whole: i128 =
-            if whole.is_empty() { 0 } else { i128::from(whole.parse::<i64>().map_err(|_| invalid())?) };
+            if whole.is_empty() { 0 } else { i128::from(whole.parse::<i64>().ok().ok_or_else(invalid)?) };
         total += whole * scale;
         // More digits than these do not make a nanosecond.
         let mut weight = scale;

@@ -72,6 +72,8 @@ enum Rule {
     ServiceCidr,
     /// Its keys are ours, others are left.
     Data,
+    /// It says where this server is; a cluster has one.
+    Addresses,
 }
 
 /// All objects of a fresh cluster, in the order they are to be made.
@@ -121,6 +123,7 @@ impl Item {
             Rule::ApiService => services::reconcile_api_service(existing, &self.object),
             Rule::ServiceCidr => services::reconcile_cidr(existing, &self.object),
             Rule::Data => cluster::reconcile_data(existing, &self.object),
+            Rule::Addresses => services::reconcile_addresses(existing, &self.object),
         }
     }
 }

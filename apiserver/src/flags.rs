@@ -81,7 +81,7 @@ pub struct Flags {
 fn ports(text: &str) -> Result<std::ops::RangeInclusive<u16>, String> {
     let wrong = || format!("{text} is no range of ports like 30000-32767");
     let (from, to) = text.split_once('-').ok_or_else(wrong)?;
-    let (from, to) = (from.trim().parse().map_err(|_| wrong())?, to.trim().parse().map_err(|_| wrong())?);
+    let (from, to) = (from.trim().parse().ok().ok_or_else(wrong)?, to.trim().parse().ok().ok_or_else(wrong)?);
     if from == 0 || from > to { Err(wrong()) } else { Ok(from..=to) }
 }
 

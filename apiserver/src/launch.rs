@@ -7,6 +7,7 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 use runtime::Runtime;
 use store::{
     Backend,
@@ -24,6 +25,7 @@ use crate::{
         x509::ClientAuthorities,
     },
     authz::mode,
+    bootstrap,
     flags::{Flags, StoreKind},
     http::serve,
     identity,
@@ -53,6 +55,7 @@ pub struct Launched {
 /// # Errors
 /// One line that says what is wrong and what to do.
 pub async fn launch(flags: &Flags, runtime: &Runtime) -> anyhow::Result<Launched> {
+    std::thread::spawn(serving::warm_up);
     let modes = mode::parse(&flags.authorization_mode).context("--authorization-mode")?;
     let listener = serve::bind(flags.listen()).await?;
     let address = listener.local_addr().context("the port that was taken cannot be told")?;
@@ -78,7 +81,7 @@ pub async fn launch(flags: &Flags, runtime: &Runtime) -> anyhow::Result<Launched
                 addresses: &[flags.bind_address, advertise.ip()],
                 names: &[],
                 dns_domain: "cluster.local",
-                service_ip: flags.service_cluster_ip_range.first().and_then(|range| range.hosts().next()),
+                service_ip: flags.service_cluster_ip_range.first().copied().and_then(bootstrap::service_ip),
             };
             ServingCertificate::new(pki.serving(&hosts, now)?)?
         }
@@ -142,6 +145,29 @@ impl Launched {
             ip => ip,
         };
         format!("https://{}", SocketAddr::new(ip, self.address.port()))
+    }
+
+    /// Writes kubeconfigs into the data directory, unless they are there and still good: the administrator's, which may
+    /// be wanted elsewhere, and those of the components that run beside the server.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn write_kubeconfigs(
+        &self,
+        flags: &Flags,
+        admin: Option<PathBuf>,
+        now: Timestamp,
+    ) -> anyhow::Result<PathBuf> {
+        let url = self.url();
+        let admin = admin.unwrap_or_else(|| flags.data_dir.join("admin.kubeconfig"));
+        self.pki.admin(&admin, &url, now)?;
+        for (name, user) in [
+            ("scheduler.kubeconfig", "system:kube-scheduler"),
+            ("controller-manager.kubeconfig", "system:kube-controller-manager"),
+        ] {
+            self.pki.component(&flags.data_dir.join(name), &url, user, now)?;
+        }
+        Ok(admin)
     }
 
     /// Serves until the runtime's tasks are told to stop.

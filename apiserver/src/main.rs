@@ -26,9 +26,8 @@ fn main() -> std::process::ExitCode {
     runtime::process::run(async move {
         let runtime = Runtime::system();
         let launched = launch::launch(&arguments.flags, &runtime).await?;
-        let kubeconfig =
-            arguments.write_kubeconfig.unwrap_or_else(|| arguments.flags.data_dir.join("admin.kubeconfig"));
-        launched.pki.admin(&kubeconfig, &launched.url(), runtime.clock.now())?;
+        let now = runtime.clock.now();
+        let kubeconfig = launched.write_kubeconfigs(&arguments.flags, arguments.write_kubeconfig, now)?;
         tracing::info!(url = launched.url(), kubeconfig = %kubeconfig.display(), "serving");
         let tasks = runtime.tasks.clone();
         tasks.spawn_draining("serve", launched.serve());

@@ -75,13 +75,22 @@ pub(crate) async fn answer(
             server.metrics.requests.publish_in_flight();
             Ok(respond::bytes(200, metrics::CONTENT_TYPE, server.metrics.render()))
         }
+        "metrics" if path == "/metrics/slis" => {
+            Ok(respond::bytes(200, metrics::CONTENT_TYPE, server.metrics.slis.render()))
+        }
         "openapi" => openapi(server, parts, path, query).await,
         "" | "index.html" => {
             let mut paths = server.documents.discovery().paths();
             paths.extend(server.health.paths());
             paths.extend(
-                ["/.well-known/openid-configuration", "/metrics", "/openid/v1/jwks", "/version"]
-                    .map(str::to_owned),
+                [
+                    "/.well-known/openid-configuration",
+                    "/metrics",
+                    "/metrics/slis",
+                    "/openid/v1/jwks",
+                    "/version",
+                ]
+                .map(str::to_owned),
             );
             paths.extend(server.documents.openapi().paths());
             Ok(respond::bytes(200, "application/json", discovery::root_paths(paths)))

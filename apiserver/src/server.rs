@@ -19,7 +19,7 @@ use crate::{
     authz::{
         self,
         attributes::Attributes,
-        decision::{Authorizer, Union},
+        decision::Union,
         mode::{self, Mode},
         node::NodeAuthorizer,
         rbac::Rbac,

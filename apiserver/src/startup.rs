@@ -53,6 +53,7 @@ async fn carry_out(server: &Arc<Server>, which: impl Fn(&Item) -> bool) -> Resul
         authorities.map(|them| them.certificates().iter().map(files::to_pem).collect());
     let cluster = Cluster {
         service_ranges: &server.config.service_cidrs,
+        address: Some(server.config.advertise.ip()),
         port: server.config.advertise.port(),
         node_port: 0,
         versions: &versions,

@@ -35,10 +35,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let stages = arguments.stages.as_deref().map(Stages::read).transpose()?.unwrap_or_default();
     let runtime = Runtime::system();
     let launched = launch::launch(&arguments.apiserver, &runtime).await?;
-    let kubeconfig =
-        arguments.write_kubeconfig.unwrap_or_else(|| arguments.apiserver.data_dir.join("admin.kubeconfig"));
+    let now = runtime.clock.now();
+    let kubeconfig = launched.write_kubeconfigs(&arguments.apiserver, arguments.write_kubeconfig, now)?;
     let url = launched.url();
-    launched.pki.admin(&kubeconfig, &url, runtime.clock.now())?;
     let server = Arc::clone(&launched.server);
     let root_ca = Arc::from(launched.pki.authority().pem());
     runtime.tasks.spawn_draining("serve", launched.serve());

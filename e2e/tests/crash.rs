@@ -4,6 +4,8 @@
 //! Method: writers create ConfigMaps as fast as they can and note each that the server acknowledged; the server is
 //! killed with SIGKILL in the middle, started again on the same data, and must have all that was noted, each whole.
 
+#![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
 use std::{
     collections::BTreeSet,
     path::Path,

@@ -3,6 +3,8 @@
 //! Method: one cluster a kubectl, one walk in the order a newcomer would take, each step checked by what kubectl prints
 //! or by what the API then holds.
 
+#![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
 use std::{
     process::{Command, Stdio},
     time::Duration,

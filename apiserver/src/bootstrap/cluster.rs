@@ -18,6 +18,8 @@ use super::{Item, Rule, Step, update_unless_same};
 pub struct Cluster<'a> {
     /// `--service-cluster-ip-range`: one range, or one of each family.
     pub service_ranges: &'a [IpNet],
+    /// `--advertise-address`: where others reach this server.
+    pub address: Option<IpAddr>,
     /// The port that is served.
     pub port: u16,
     /// `--kubernetes-service-node-port`, 0 for none.

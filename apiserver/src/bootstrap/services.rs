@@ -71,7 +71,19 @@ pub(super) fn items(cluster: &Cluster<'_>) -> Vec<Item> {
             Item::new(GroupVersion::new(REGISTRATION, "v1"), "apiservices", object, Rule::ApiService)
                 .with_status(status, super::MANAGER)
         });
-    cidr(cluster).into_iter().chain(service(cluster)).chain(api_services).collect()
+    let addresses = addresses(cluster).into_iter().flatten();
+    cidr(cluster).into_iter().chain(service(cluster)).chain(addresses).chain(api_services).collect()
+}
+
+/// Where the server is. An address that only its own machine can reach is no endpoint: no Pod would get there.
+fn addresses(cluster: &Cluster<'_>) -> Option<[Item; 2]> {
+    let address = cluster.address.filter(|it| !it.is_loopback() && !it.is_unspecified())?;
+    let discovery = GroupVersion::new("discovery.k8s.io", "v1");
+    let slice = endpoint_slice(&[address], cluster.port);
+    Some([
+        Item::new(core(), "endpoints", endpoints(&[address], cluster.port), Rule::Addresses).recurring(),
+        Item::new(discovery, "endpointslices", slice, Rule::Addresses).recurring(),
+    ])
 }
 
 fn cidr(cluster: &Cluster<'_>) -> Option<Item> {
@@ -208,6 +220,15 @@ pub(super) fn reconcile_api_service(existing: &Value, wanted: &Value) -> Step {
 }
 
 /// What to do about the default ServiceCIDR, given how it is: one range may become two, nothing else.
+/// The addresses are the server's, the metadata is anybody's.
+pub(super) fn reconcile_addresses(existing: &Value, wanted: &Value) -> Step {
+    let mut result = existing.clone();
+    for (field, value) in wanted.as_object().into_iter().flatten().filter(|(field, _)| *field != "metadata") {
+        object_of(&mut result).insert(field.clone(), value.clone());
+    }
+    update_unless_same(existing, result)
+}
+
 pub(super) fn reconcile_cidr(existing: &Value, wanted: &Value) -> Step {
     let ranges =
         |object: &Value| object.pointer("/spec/cidrs").and_then(Value::as_array).cloned().unwrap_or_default();

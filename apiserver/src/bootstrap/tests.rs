@@ -14,6 +14,7 @@ fn versions() -> Vec<GroupVersion> {
 fn all(versions: &[GroupVersion]) -> BTreeMap<String, Item> {
     let cluster = Cluster {
         service_ranges: &["10.0.0.0/24".parse().unwrap()],
+        address: None,
         port: 6443,
         node_port: 0,
         versions,

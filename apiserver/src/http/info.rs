@@ -90,13 +90,13 @@ pub fn resolve(method: &Method, path: &str, query: &Query) -> Result<RequestInfo
         parts.remove(0);
         info.verb = "watch".to_owned();
     }
-    if parts.first() == Some(&"namespaces") {
-        if let Some(&namespace) = parts.get(1) {
-            info.namespace = namespace.to_owned();
-            let below = parts.get(2).is_some_and(|part| !NAMESPACE_SUBRESOURCES.contains(part));
-            if below {
-                parts.drain(0..2);
-            }
+    if parts.first() == Some(&"namespaces")
+        && let Some(&namespace) = parts.get(1)
+    {
+        info.namespace = namespace.to_owned();
+        let below = parts.get(2).is_some_and(|part| !NAMESPACE_SUBRESOURCES.contains(part));
+        if below {
+            parts.drain(0..2);
         }
     }
     info.resource = parts.first().copied().unwrap_or_default().to_owned();

@@ -65,7 +65,7 @@ impl Registry {
         if !is_service(call) {
             return Ok(Claim::default());
         }
-        self.claim(call, object, |service, pool| allocation::begin_create(service, pool)).await
+        self.claim(call, object, allocation::begin_create).await
     }
 
     /// Gives a changed Service what it needs now.
@@ -280,10 +280,10 @@ impl Registry {
         if let Ok(prefix) = self.addresses_prefix() {
             for ip in addresses {
                 let key = keys::object(&prefix, "", &ip.to_string());
-                if let Ok(Some(entry)) = self.backend.get(&key).await {
-                    if let Err(error) = self.backend.delete(&key, entry.revision).await {
-                        tracing::warn!(%ip, %error, "an address was not given back");
-                    }
+                if let Ok(Some(entry)) = self.backend.get(&key).await
+                    && let Err(error) = self.backend.delete(&key, entry.revision).await
+                {
+                    tracing::warn!(%ip, %error, "an address was not given back");
                 }
             }
         }

@@ -1,5 +1,5 @@
 //! The kinds of `autoscaling`.
 
-pub mod conversion;
+pub(super) mod conversion;
 pub(crate) mod horizontalpodautoscalers;
 pub(crate) mod horizontalpodautoscalers_v1;

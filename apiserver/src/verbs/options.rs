@@ -83,10 +83,7 @@ impl Write {
         let mut faults = Faults::new();
         let mut force = None;
         if kind == "PatchOptions" {
-            force = match query.get("force") {
-                None => None,
-                Some(_) => Some(query.flag("force")),
-            };
+            force = query.get("force").map(|_| query.flag("force"));
             if apply && field_manager.is_empty() {
                 faults.push(Fault::required(&Path::new("fieldManager"), "is required for apply patch"));
             }

@@ -130,7 +130,10 @@ enum Step {
 
 /// When each Pod came to the step it is at.
 #[derive(Debug, Default)]
-struct Steps(Mutex<BTreeMap<Box<str>, (Step, i32, Option<Timestamp>)>>);
+struct Steps(Mutex<BTreeMap<Box<str>, Reached>>);
+
+/// A step, how often containers were restarted by then, and since when.
+type Reached = (Step, i32, Option<Timestamp>);
 
 /// Runs the Pods of some nodes.
 #[derive(Debug)]

@@ -78,7 +78,7 @@ pub fn hpa_to_v2(hpa: &v1::HorizontalPodAutoscaler) -> v2::HorizontalPodAutoscal
 }
 
 /// The same on JSON values. What is no such object is left as it is.
-pub fn value_to_v2(hpa: Value) -> Value {
+pub(crate) fn value_to_v2(hpa: Value) -> Value {
     match v1::HorizontalPodAutoscaler::from_value(&hpa) {
         Ok(typed) => with_record(hpa_to_v2(&typed).to_value(), &hpa),
         Err(_) => hpa,
@@ -86,7 +86,7 @@ pub fn value_to_v2(hpa: Value) -> Value {
 }
 
 /// [`hpa_to_v1`] on JSON values. What is no such object is left as it is.
-pub fn value_to_v1(hpa: Value) -> Value {
+pub(crate) fn value_to_v1(hpa: Value) -> Value {
     match v2::HorizontalPodAutoscaler::from_value(&hpa) {
         Ok(typed) => with_record(hpa_to_v1(&typed).to_value(), &hpa),
         Err(_) => hpa,

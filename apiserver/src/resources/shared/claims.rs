@@ -55,7 +55,8 @@ pub(crate) fn validate(spec: &PersistentVolumeClaimSpec, leniency: Leniency, pat
         None => faults.push(Fault::required(&storage_path, "")),
         Some(storage) => faults.extend(quantities::not_positive(storage, &storage_path)),
     }
-    for (field, class) in [("storageClassName", &spec.storage_class_name)] {
+    {
+        let (field, class) = ("storageClassName", &spec.storage_class_name);
         faults.extend(class_name(class, &path.child(field)));
     }
     if let Some(mode) = spec.volume_mode.as_deref() {

@@ -377,8 +377,10 @@ pub(super) fn index_interval(text: &str, completions: i32) -> Result<(i64, i64),
         ));
     }
     let number = |text: &str| {
-        let number: i64 =
-            text.parse().map_err(|_| format!("cannot convert string to integer for index: {text:?}"))?;
+        let number: i64 = text
+            .parse()
+            .ok()
+            .ok_or_else(|| format!("cannot convert string to integer for index: {text:?}"))?;
         if number >= i64::from(completions) {
             return Err(format!("too large index: {text:?}"));
         }

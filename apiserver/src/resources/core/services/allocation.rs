@@ -151,8 +151,7 @@ pub fn begin_create(service: &mut Service, pool: &Pool<'_>) -> Result<Plan, Refu
         spec.cluster_ips = Some(vec![spec.cluster_ip.text().to_owned()]);
     }
     settle_families(spec, None, pool.families)?;
-    let mut plan = Plan::default();
-    plan.take = take_addresses(&name, spec, pool)?;
+    let mut plan = Plan { take: take_addresses(&name, spec, pool)?, ..Plan::default() };
     let mut desk = ports::Desk::new(pool.ports, pool.random, pool.dry_run);
     if matches!(spec.type_.text(), "NodePort" | "LoadBalancer") {
         first_node_ports(spec, &mut desk)?;

@@ -86,14 +86,12 @@ pub(super) fn faults(service: &Service, old: Option<&Service>) -> Faults {
 fn type_faults(spec: &ServiceSpec, path: &Path) -> Faults {
     let mut faults = Vec::new();
     match spec.type_.text() {
-        kind @ ("LoadBalancer" | "NodePort") => {
-            if is_headless(spec) {
-                faults.push(Fault::invalid(
-                    &path.child("clusterIPs").index(0),
-                    NONE,
-                    format!("may not be set to 'None' for {kind} services"),
-                ));
-            }
+        kind @ ("LoadBalancer" | "NodePort") if is_headless(spec) => {
+            faults.push(Fault::invalid(
+                &path.child("clusterIPs").index(0),
+                NONE,
+                format!("may not be set to 'None' for {kind} services"),
+            ));
         }
         "ExternalName" => {
             for (given, field) in [
