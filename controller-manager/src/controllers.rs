@@ -12,8 +12,10 @@ pub mod ttl_after_finished;
 
 pub mod cron_job;
 pub mod deployment;
+pub mod disruption;
 pub mod job;
 pub mod replica_set;
+pub mod replication_controller;
 
 use client::controller::{Manager, Options as Workers};
 
@@ -102,7 +104,17 @@ fn workloads() -> Vec<Entry> {
             alias: "replicaset",
             account: "replicaset-controller",
             workers: 5,
-            start: |manager, workers, _| drop(manager.start(replica_set::ReplicaSets, workers)),
+            start: |manager, workers, _| drop(manager.start(replica_set::ReplicaSets::default(), workers)),
+        },
+        Entry {
+            file: "replication_controller",
+            name: "replicationcontroller-controller",
+            alias: "replicationcontroller",
+            account: "replication-controller",
+            workers: 5,
+            start: |manager, workers, _| {
+                drop(manager.start(replication_controller::ReplicationControllers::default(), workers));
+            },
         },
         Entry {
             file: "deployment",
@@ -127,6 +139,14 @@ fn workloads() -> Vec<Entry> {
             account: "cronjob-controller",
             workers: 5,
             start: |manager, workers, _| drop(manager.start(cron_job::CronJobs, workers)),
+        },
+        Entry {
+            file: "disruption",
+            name: "disruption-controller",
+            alias: "disruption",
+            account: "disruption-controller",
+            workers: 1,
+            start: |manager, workers, _| drop(manager.start(disruption::Disruption, workers)),
         },
         Entry {
             file: "ttl_after_finished",

@@ -29,6 +29,12 @@ pub mod job;
 
 pub mod cron_job;
 
+pub mod replication_controller;
+
+pub mod stateful_set;
+
+pub mod pod_disruption_budget;
+
 pub use cron_job::CronJob;
 pub use deployment::Deployment;
 pub use endpoint_slice::EndpointSlice;
@@ -37,7 +43,10 @@ pub use job::Job;
 pub use namespace::Namespace;
 pub use node::{Lease, Node};
 pub use pod::Pod;
+pub use pod_disruption_budget::PodDisruptionBudget;
 pub use replica_set::ReplicaSet;
+pub use replication_controller::ReplicationController;
 pub use root_ca::RootCa;
 pub use service::Service;
 pub use service_account::ServiceAccount;
+pub use stateful_set::StatefulSet;

@@ -26,6 +26,8 @@ pub mod conditions;
 
 pub mod int_or_percent;
 
+pub mod replicas;
+
 pub mod controllers;
 
 pub mod launch;

@@ -125,8 +125,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let (tell, told) = tokio::sync::oneshot::channel();
     tasks.spawn_draining("leader-election", async move {
         let ended = candidate.run(|led| drop(controller_manager::start(&led, api, &options))).await;
-        // Nobody listens any more if the process is stopping already.
-        drop(tell.send(ended));
+        if tell.send(ended).is_err() {
+            tracing::debug!("the process is stopping already");
+        }
     });
     tokio::select! {
         biased;

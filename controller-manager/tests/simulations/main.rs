@@ -2,5 +2,6 @@
 //! end, whatever goes wrong between.
 
 mod jobs;
+mod others;
 mod rollouts;
 mod world;

@@ -31,7 +31,16 @@ impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let runtime = Runtime::simulated("2026-01-01T00:00:00Z".parse().unwrap(), seed);
         let server = FakeServer::new(&runtime);
-        let controllers = ["replicaset", "deployment", "job"].map(str::to_owned).to_vec();
+        let controllers = [
+            "replicaset",
+            "replicationcontroller",
+            "deployment",
+            "job",
+            "cronjob",
+            "disruption",
+            "ttl-after-finished",
+        ];
+        let controllers = controllers.map(str::to_owned).to_vec();
         let options = Options { controllers, ..Options::default() };
         let manager = controller_manager::start(&runtime, server.api(), &options);
         Self { runtime, server, manager, broken: "broken", ends: Vec::new(), ended: 0 }
