@@ -42,7 +42,7 @@ pub enum Error {
 }
 
 /// What a configuration says.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Configuration {
     /// The profiles.
     pub profiles: Profiles,
@@ -176,18 +176,6 @@ pub fn go_duration(text: &str) -> Result<Duration, String> {
 }
 
 // === impl Configuration ===
-
-impl Default for Configuration {
-    fn default() -> Self {
-        Self {
-            profiles: Profiles::default(),
-            percentage_of_nodes_to_score: 0,
-            waits: Waits::default(),
-            leader_election: LeaderElection::default(),
-            kubeconfig: String::new(),
-        }
-    }
-}
 
 impl Configuration {
     /// Reads a file.
@@ -367,7 +355,8 @@ mod tests {
         assert_eq!(profile.scheduler_name, "default-scheduler");
         assert_eq!(
             scores(profile),
-            "TaintToleration 3, NodeAffinity 2, NodeResourcesFit 1, NodeResourcesBalancedAllocation 1, ImageLocality 1"
+            "TaintToleration 3, NodeAffinity 2, NodeResourcesFit 1, PodTopologySpread 2, InterPodAffinity 2, \
+             NodeResourcesBalancedAllocation 1, ImageLocality 1"
         );
         assert_eq!(configuration.waits, Waits::default());
     }
@@ -400,7 +389,8 @@ profiles:
         assert!(a.filters.iter().all(|plugin| plugin.name() != "NodePorts"));
         assert_eq!(
             scores(b),
-            "TaintToleration 9, NodeAffinity 2, NodeResourcesFit 1, NodeResourcesBalancedAllocation 1"
+            "TaintToleration 9, NodeAffinity 2, NodeResourcesFit 1, PodTopologySpread 2, InterPodAffinity 2, \
+             NodeResourcesBalancedAllocation 1"
         );
         assert_eq!(
             (a.percentage_of_nodes_to_score, configuration.percentage_of_nodes_to_score),

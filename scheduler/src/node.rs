@@ -1,4 +1,4 @@
-//! A Node, as far as scheduling looks at it.
+//! A Node, as far as scheduling looks at it; and so a Namespace.
 
 use client::{Kind, Meta, Resource, meta::null_is_default, resource};
 use serde::Deserialize;
@@ -24,6 +24,22 @@ pub struct Node {
     pub pods_max: i64,
     /// The images it has, by name, and their sizes in bytes.
     pub images: Box<[(Box<str>, i64)]>,
+}
+
+/// A Namespace: Pods may choose others by its labels.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Namespace {
+    /// The metadata.
+    pub metadata: Meta,
+}
+
+impl Kind for Namespace {
+    const RESOURCE: Resource = resource::NAMESPACES;
+
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
 }
 
 #[derive(Default, Deserialize)]

@@ -11,7 +11,7 @@
 use std::{borrow::Cow, collections::BTreeSet, fmt::Debug, sync::Arc};
 
 use crate::{
-    node::Node,
+    node::{Namespace, Node},
     pod::Pod,
     snapshot::{Row, Snapshot},
 };
@@ -143,6 +143,8 @@ pub enum ClusterEvent {
     },
     /// A Pod left its node, or will not go there after all.
     PodRemoved(Arc<Pod>),
+    /// The labels of a namespace changed.
+    NamespaceUpdated(Arc<Namespace>),
     /// The waiting Pod itself changed.
     OwnUpdate {
         /// As it was.
@@ -186,6 +188,7 @@ impl ClusterEvent {
             Self::PodAssigned(_) => "AssignedPodAdd",
             Self::PodUpdated { .. } => "AssignedPodUpdate",
             Self::PodRemoved(_) => "AssignedPodDelete",
+            Self::NamespaceUpdated(_) => "NamespaceUpdate",
             Self::OwnUpdate { .. } => "UnscheduledPodUpdate",
         }
     }

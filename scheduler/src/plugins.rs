@@ -3,12 +3,14 @@
 //! One file and one line each; a test compares the folder with the table.
 
 pub mod image_locality;
+pub mod inter_pod_affinity;
 pub mod node_affinity;
 pub mod node_name;
 pub mod node_ports;
 pub mod node_resources_balanced_allocation;
 pub mod node_resources_fit;
 pub mod node_unschedulable;
+pub mod pod_topology_spread;
 pub mod priority_sort;
 pub mod scheduling_gates;
 pub mod taint_toleration;
@@ -28,6 +30,8 @@ pub fn all() -> Vec<Arc<dyn Plugin>> {
         Arc::new(node_affinity::NodeAffinity),
         Arc::new(node_ports::NodePorts),
         Arc::new(node_resources_fit::NodeResourcesFit),
+        Arc::new(pod_topology_spread::PodTopologySpread),
+        Arc::new(inter_pod_affinity::InterPodAffinity),
         Arc::new(node_resources_balanced_allocation::NodeResourcesBalancedAllocation),
         Arc::new(image_locality::ImageLocality),
     ]

@@ -6,9 +6,11 @@
 mod affinity;
 mod raw;
 mod requests;
+mod spread;
 mod tolerations;
 
 pub use affinity::{NodeSelector, NodeTerm, PreferredTerm};
+pub use spread::{PodTerm, PodTerms, Policy, SpreadConstraint, WeightedPodTerm, WhenUnsatisfiable};
 pub use tolerations::{Effect, Taint, Toleration, untolerated};
 
 use client::{Key, Kind, Labels, Meta, Resource, resource};
@@ -45,6 +47,12 @@ pub struct Pod {
     pub required_nodes: Option<NodeSelector>,
     /// What a node should have.
     pub preferred_nodes: Box<[PreferredTerm]>,
+    /// How Pods like it are to be spread.
+    pub spread: Box<[SpreadConstraint]>,
+    /// Which Pods it wants near.
+    pub near: PodTerms,
+    /// Which Pods it wants far.
+    pub far: PodTerms,
     /// Which taints it stands.
     pub tolerations: Box<[Toleration]>,
     /// Ports it takes on the node.

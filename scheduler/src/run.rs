@@ -19,7 +19,7 @@ use crate::{
     bind::Statuses,
     cycle::{self, Question},
     metrics::Metrics,
-    node::Node,
+    node::{Namespace, Node},
     plugin::ClusterEvent,
     pod::Pod,
     profile::Profiles,
@@ -126,6 +126,8 @@ pub fn start(runtime: &Runtime, api: Api, options: Options) -> Handle {
     let hear = Arc::clone(&shared);
     caches.want::<Node>().subscribe(move |change| hear.node_changed(change));
     let hear = Arc::clone(&shared);
+    caches.want::<Namespace>().subscribe(move |change| hear.namespace_changed(change));
+    let hear = Arc::clone(&shared);
     shared.pods.subscribe(move |change| hear.pod_changed(change));
     runtime.tasks.spawn("pod-statuses", Arc::clone(&shared).write_statuses());
     runtime.tasks.spawn("scheduler", Arc::clone(&shared).run(caches));
@@ -193,6 +195,20 @@ impl Shared {
             }
         };
         if let Some(event) = event {
+            self.happened(&mut state, &event);
+        }
+    }
+
+    fn namespace_changed(&self, change: &Change<Namespace>) {
+        let mut state = self.state.lock();
+        match change.after() {
+            Some(namespace) => state.cluster.set_namespace(&namespace.metadata),
+            None => state.cluster.remove_namespace(&change.object().metadata.name),
+        }
+        if let Change::Modified { old, new } = change
+            && old.metadata.labels != new.metadata.labels
+        {
+            let event = ClusterEvent::NamespaceUpdated(Arc::clone(new));
             self.happened(&mut state, &event);
         }
     }

@@ -16,6 +16,8 @@ use std::{
     sync::Arc,
 };
 
+use client::Labels;
+
 use self::column::Column;
 use crate::{
     node::Node,
@@ -40,6 +42,10 @@ pub struct Snapshot {
     scored_memory: Column<i64>,
     pods: Column<Pods>,
     ports: Column<Ports>,
+    /// How many Pods of a node want others near or far.
+    choosy: Column<i64>,
+    /// The labels of namespaces.
+    namespaces: Arc<BTreeMap<Arc<str>, Labels>>,
     /// How many nodes have an image.
     images: Arc<BTreeMap<Box<str>, usize>>,
 }
@@ -123,6 +129,18 @@ impl Snapshot {
     /// The Pods placed on a node.
     pub fn pods(&self, row: Row) -> impl Iterator<Item = &Arc<Pod>> {
         self.pods.get(row).into_iter().flat_map(|pods| pods.values())
+    }
+
+    /// The Pods placed on a node, if any of them want others near or far.
+    pub fn pods_if_choosy(&self, row: Row) -> impl Iterator<Item = &Arc<Pod>> {
+        let choosy = self.choosy.number(row) > 0;
+        choosy.then(|| self.pods(row)).into_iter().flatten()
+    }
+
+    /// The labels of a namespace.
+    pub fn namespace(&self, name: &str) -> &Labels {
+        static NONE: std::sync::LazyLock<Labels> = std::sync::LazyLock::new(Labels::default);
+        self.namespaces.get(name).unwrap_or(&NONE)
     }
 
     /// Whether a port can still be had.

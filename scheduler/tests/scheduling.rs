@@ -1,6 +1,5 @@
 //! Goal: Pods get the nodes they should, through the API alone, whatever fails on the way. Method: a whole scheduler against
-//! the server in memory, with time paused. That server knows no bindings: here each POST is carried out by the test, as the
-//! real one does.
+//! the server in memory, with time paused.
 
 use std::time::Duration;
 
@@ -32,13 +31,17 @@ fn pod(name: &str, cpu: &str) -> Value {
     })
 }
 
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
 async fn settle() {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
 impl World {
     async fn new(seed: u64) -> Self {
-        let runtime = Runtime::simulated("2026-01-01T00:00:00Z".parse().unwrap(), seed);
+        let runtime = Runtime::simulated("2026-01-01T00:00:00Z".parse().expect("a time"), seed);
         let server = FakeServer::new(&runtime);
         let handle = scheduler::start(&runtime, server.api(), Options::default());
         settle().await;
@@ -52,21 +55,19 @@ impl World {
     }
 
     fn pod(&self, name: &str) -> Value {
-        self.server.get(&PODS, &Key::new("ns", name)).unwrap()
+        self.server.get(&PODS, &Key::new("ns", name)).expect("the Pod is there")
     }
 
     fn condition(&self, name: &str) -> String {
         let pod = self.pod(name);
         let Some(condition) = pod["status"]["conditions"].get(0) else { return String::new() };
-        format!("{}: {}", condition["reason"].as_str().unwrap(), condition["message"].as_str().unwrap())
+        format!("{}: {}", text(&condition["reason"]), text(&condition["message"]))
     }
 
     fn events(&self, name: &str) -> Vec<String> {
         let events = self.server.list(&NEW_EVENTS);
         let about = events.iter().filter(|event| event["regarding"]["name"] == name);
-        about
-            .map(|event| format!("{} {}", event["reason"].as_str().unwrap(), event["note"].as_str().unwrap()))
-            .collect()
+        about.map(|event| format!("{} {}", text(&event["reason"]), text(&event["note"]))).collect()
     }
 }
 

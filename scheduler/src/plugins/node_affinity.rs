@@ -16,7 +16,8 @@ struct Preference<'a> {
     snapshot: &'a Snapshot,
 }
 
-fn matches(pod: &Pod, node: &Node) -> bool {
+/// Whether a node is one the Pod must have.
+pub(super) fn matches(pod: &Pod, node: &Node) -> bool {
     let labels = &node.metadata.labels;
     pod.node_selector.iter().all(|(key, value)| labels.get(key) == Some(value))
         && pod.required_nodes.as_ref().is_none_or(|required| required.matches(node))

@@ -101,7 +101,9 @@ impl Plugin for NodeResourcesFit {
                     || less(old.requests.memory, new.requests.memory)
                     || less(old.requests.storage, new.requests.storage)
             }
-            ClusterEvent::NodeDeleted(_) | ClusterEvent::PodAssigned(_) => false,
+            ClusterEvent::NodeDeleted(_)
+            | ClusterEvent::PodAssigned(_)
+            | ClusterEvent::NamespaceUpdated(_) => false,
         }
     }
 }

@@ -7,6 +7,7 @@ use super::{
     Condition, HostPort, POD_SCHEDULED,
     affinity::{NodeSelector, PreferredTerm},
     requests,
+    spread::{PodTerms, SpreadConstraint},
     tolerations::Toleration,
 };
 use crate::{node::with_tag, resources::ResourceList};
@@ -39,6 +40,8 @@ pub(super) struct Spec {
     #[serde(deserialize_with = "null_is_default")]
     node_selector: Labels,
     affinity: Option<Affinity>,
+    #[serde(deserialize_with = "null_is_default")]
+    topology_spread_constraints: Vec<SpreadConstraint>,
     #[serde(deserialize_with = "null_is_default")]
     tolerations: Vec<Toleration>,
     #[serde(deserialize_with = "null_is_default")]
@@ -85,6 +88,8 @@ pub(super) struct Requirements {
 #[serde(rename_all = "camelCase", default)]
 struct Affinity {
     node_affinity: Option<NodeAffinity>,
+    pod_affinity: Option<PodTerms>,
+    pod_anti_affinity: Option<PodTerms>,
 }
 
 #[derive(Default, Deserialize)]
@@ -188,7 +193,10 @@ impl From<Pod> for super::Pod {
             .chain(spec.volumes.iter().filter_map(|volume| Some(&volume.image.as_ref()?.reference)))
             .map(|image| with_tag(image))
             .collect();
-        let affinity = spec.affinity.and_then(|affinity| affinity.node_affinity).unwrap_or_default();
+        let Affinity { node_affinity, pod_affinity, pod_anti_affinity } = spec.affinity.unwrap_or_default();
+        let affinity = node_affinity.unwrap_or_default();
+        let near = pod_affinity.unwrap_or_default().in_namespace(&metadata.namespace);
+        let far = pod_anti_affinity.unwrap_or_default().in_namespace(&metadata.namespace);
         let scheduled = status.conditions.iter().position(|condition| &*condition.r#type == POD_SCHEDULED);
         Self {
             metadata,
@@ -202,6 +210,9 @@ impl From<Pod> for super::Pod {
             node_selector: spec.node_selector,
             required_nodes: affinity.required,
             preferred_nodes: affinity.preferred.into_boxed_slice(),
+            spread: spec.topology_spread_constraints.into_boxed_slice(),
+            near,
+            far,
             tolerations: spec.tolerations.into_boxed_slice(),
             host_ports,
             images,

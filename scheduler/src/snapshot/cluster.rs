@@ -9,6 +9,8 @@ use std::{
     sync::Arc,
 };
 
+use client::Meta;
+
 use super::{Row, Snapshot};
 use crate::{node::Node, pod::Pod};
 
@@ -94,6 +96,16 @@ impl Cluster {
             self.leave_zone(&old);
         }
         self.rows_free.push(row);
+    }
+
+    /// A namespace came or changed.
+    pub fn set_namespace(&mut self, meta: &Meta) {
+        Arc::make_mut(&mut self.snapshot.namespaces).insert(Arc::clone(&meta.name), meta.labels.clone());
+    }
+
+    /// A namespace went.
+    pub fn remove_namespace(&mut self, name: &str) {
+        Arc::make_mut(&mut self.snapshot.namespaces).remove(name);
     }
 
     fn new_row(&mut self) -> Row {
@@ -194,6 +206,9 @@ impl Cluster {
         let (cpu, memory) = pod.scored;
         *snapshot.scored_cpu.at(row) += cpu.saturating_mul(sign);
         *snapshot.scored_memory.at(row) += memory.saturating_mul(sign);
+        if !(pod.near.is_empty() && pod.far.is_empty()) {
+            *snapshot.choosy.at(row) += sign;
+        }
         let pods = Arc::make_mut(snapshot.pods.at(row));
         if sign > 0 {
             pods.insert(pod.uid().into(), Arc::clone(pod));
