@@ -4,10 +4,13 @@
 //! leader election come with the harness; the service account names the role it works under.
 
 pub mod endpoint_slice;
+pub mod endpoints;
 pub mod garbage_collector;
 pub mod namespace;
+pub mod node_lifecycle;
 pub mod root_ca_publisher;
 pub mod service_account;
+pub mod taint_eviction;
 pub mod ttl_after_finished;
 
 pub mod cron_job;
@@ -45,6 +48,36 @@ pub fn all() -> Vec<Entry> {
 /// Those that keep the cluster itself in order.
 fn cluster() -> Vec<Entry> {
     vec![
+        Entry {
+            file: "endpoints",
+            name: "endpoints-controller",
+            alias: "endpoint",
+            account: "endpoint-controller",
+            workers: 5,
+            start: |manager, workers, _| drop(manager.start(endpoints::EndpointsOfServices::default(), workers)),
+        },
+        Entry {
+            file: "node_lifecycle",
+            name: "node-lifecycle-controller",
+            alias: "nodelifecycle",
+            account: "node-controller",
+            workers: 8,
+            start: |manager, workers, _| {
+                let clock = std::sync::Arc::clone(&manager.runtime.clock);
+                manager.start(node_lifecycle::NodeLifecycle::new(clock), workers);
+            },
+        },
+        Entry {
+            file: "taint_eviction",
+            name: "taint-eviction-controller",
+            alias: "taint-eviction",
+            account: "node-controller",
+            workers: 8,
+            start: |manager, workers, _| {
+                let clock = std::sync::Arc::clone(&manager.runtime.clock);
+                manager.start(taint_eviction::TaintEviction::new(clock), workers);
+            },
+        },
         Entry {
             file: "endpoint_slice",
             name: "endpointslice-controller",
