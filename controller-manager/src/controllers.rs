@@ -54,7 +54,9 @@ fn cluster() -> Vec<Entry> {
             alias: "endpoint",
             account: "endpoint-controller",
             workers: 5,
-            start: |manager, workers, _| drop(manager.start(endpoints::EndpointsOfServices::default(), workers)),
+            start: |manager, workers, _| {
+                drop(manager.start(endpoints::EndpointsOfServices::default(), workers))
+            },
         },
         Entry {
             file: "node_lifecycle",

@@ -53,7 +53,8 @@ impl Controller for EndpointsOfServices {
         services::triggers(on);
         on.changes::<Endpoints>(|change, caches| {
             let key = change.object().key();
-            let left_over = change.after().is_some_and(|it| it.metadata.labels.get(MANAGED_BY) == Some(MANAGER));
+            let left_over =
+                change.after().is_some_and(|it| it.metadata.labels.get(MANAGED_BY) == Some(MANAGER));
             let concerns = match change {
                 Change::Added(_) => left_over,
                 Change::Modified { .. } | Change::Deleted { .. } => {
@@ -154,7 +155,8 @@ fn pack(subsets: Vec<Subset>) -> Vec<Subset> {
         let ports: Vec<_> =
             if subset.ports.is_empty() { vec![None] } else { subset.ports.into_iter().map(Some).collect() };
         let ready = subset.addresses.into_iter().map(|address| (address, true));
-        let all: Vec<_> = ready.chain(subset.not_ready_addresses.into_iter().map(|address| (address, false))).collect();
+        let all: Vec<_> =
+            ready.chain(subset.not_ready_addresses.into_iter().map(|address| (address, false))).collect();
         for port in ports {
             let addresses = by_port.entry(port).or_default();
             for (address, ready) in &all {
@@ -331,9 +333,14 @@ mod tests {
         assert_eq!(told["metadata"]["labels"], json!({"team": "a", MANAGED_BY: MANAGER}));
         let mut known = told;
         known["metadata"]["resourceVersion"] = json!("3");
-        assert!(plan(vec![service()], vec![pod(0, true), pod(1, false)], vec![known.clone()]).writes.is_empty());
+        assert!(
+            plan(vec![service()], vec![pod(0, true), pod(1, false)], vec![known.clone()]).writes.is_empty()
+        );
         let changed = document(&plan(vec![service()], vec![], vec![known.clone()]));
-        assert_eq!((&changed["subsets"], &changed["metadata"]["resourceVersion"]), (&Value::Null, &json!("3")));
+        assert_eq!(
+            (&changed["subsets"], &changed["metadata"]["resourceVersion"]),
+            (&Value::Null, &json!("3"))
+        );
         let gone = plan(vec![], vec![], vec![known]);
         assert_eq!((gone.why.to_string().as_str(), gone.writes.len()), ("the Service is gone", 1));
     }
