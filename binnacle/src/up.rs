@@ -69,7 +69,7 @@ fn start_controllers(server: &Arc<Server>, runtime: &Runtime, root_ca: Arc<str>)
 }
 
 fn start_components(server: &Arc<Server>, runtime: &Runtime, nodes: hollow::Options) {
-    let api = in_process::api(server, "system:kube-scheduler", &["system:masters"]);
+    let api = in_process::api(server, "system:kube-scheduler", &[]);
     scheduler::start(runtime, api, scheduler::Options::default());
     if nodes.nodes > 0 {
         let api = in_process::api(server, "system:hollow-nodes", &["system:masters"]);
