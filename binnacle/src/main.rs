@@ -1,6 +1,6 @@
 //! Binnacle: a Kubernetes control plane in one process, and the operator's tools.
 
-mod in_process;
+mod simulate;
 mod up;
 
 use clap::{Parser, Subcommand};
@@ -22,6 +22,8 @@ struct Arguments {
 enum Command {
     /// Bring up a cluster: apiserver, scheduler, controllers and hollow nodes (the default)
     Up(Box<up::Arguments>),
+    /// Play a cluster in one thread from a seed, as fast as it can be computed
+    Simulate(simulate::Arguments),
 }
 
 fn main() -> std::process::ExitCode {
@@ -29,6 +31,7 @@ fn main() -> std::process::ExitCode {
     runtime::logging::start();
     let up = match arguments.command {
         Some(Command::Up(up)) => *up,
+        Some(Command::Simulate(it)) => return simulate::run(&it),
         None => arguments.up,
     };
     runtime::process::run(up::run(up))

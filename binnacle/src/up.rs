@@ -5,9 +5,10 @@ use std::{io::Write as _, path::PathBuf, sync::Arc, time::Duration};
 use apiserver::{flags::Flags, launch, server::Server};
 use clap::Args;
 use runtime::Runtime;
-use simulator::hollow::{self, stages::Stages};
-
-use crate::in_process;
+use simulator::{
+    hollow::{self, stages::Stages},
+    in_process,
+};
 
 /// How long everything may take to finish what it has in hand.
 const DRAIN: Duration = Duration::from_secs(10);

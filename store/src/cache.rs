@@ -43,8 +43,8 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use runtime::Tasks;
-use tokio::sync::{mpsc, watch};
+use runtime::{Signal, Tasks};
+use tokio::sync::mpsc;
 
 use self::{backfill::Backfill, fanout::Fanout, feed::Feed, object::Upkeep, state::State};
 pub use self::{
@@ -140,7 +140,7 @@ struct Shared {
     state: RwLock<State>,
     fanout: Mutex<Fanout>,
     /// How far the state is, for those who wait; revision 0 until the first list is done.
-    reached: watch::Sender<Revision>,
+    reached: Signal<Revision>,
     /// How far all watchers that are fed have been fed. Behind `reached` while a batch is handed out.
     fed: AtomicU64,
     backfill: mpsc::Sender<Backfill>,
@@ -163,7 +163,7 @@ pub fn start(
         counts: config.metrics.of(&name),
         state: RwLock::new(State::new(Arc::clone(&prefix), config.index.as_deref())),
         fanout: Mutex::default(),
-        reached: watch::Sender::new(Revision(0)),
+        reached: Signal::new(Revision(0)),
         fed: AtomicU64::new(0),
         upkeep: Arc::default(),
         name,
@@ -197,12 +197,12 @@ impl Cache {
 
     /// Whether the first list is done.
     pub fn is_ready(&self) -> bool {
-        *self.shared.reached.borrow() > Revision(0)
+        self.shared.reached.get() > Revision(0)
     }
 
     /// How far the cache is; 0 before it is ready.
     pub fn revision(&self) -> Revision {
-        *self.shared.reached.borrow()
+        self.shared.reached.get()
     }
 
     /// How many watchers there are.
@@ -248,9 +248,7 @@ impl fmt::Debug for Cache {
 
 impl Shared {
     async fn ready(&self) {
-        let mut reached = self.reached.subscribe();
-        // The sender lives as long as `self`.
-        let _ = reached.wait_for(|reached| *reached > Revision(0)).await;
+        self.reached.wait(|reached| *reached > Revision(0)).await;
     }
 
     fn fed(&self) -> Revision {

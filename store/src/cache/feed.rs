@@ -173,7 +173,7 @@ impl Feed {
             (state.reset(revision, objects), state.epoch())
         };
         shared.fed.store(*revision, Ordering::Release);
-        shared.reached.send_replace(revision);
+        shared.reached.update(|known| *known = revision);
         if epoch > 0 {
             tracing::warn!(cache = shared.name, %revision, "the store went back in time, watchers must start anew");
             fanout.close(false);
@@ -238,11 +238,9 @@ impl Feed {
             .counts
             .resource_version
             .set(i64::try_from(*reached % 1_000_000_000_000_000).unwrap_or_default());
-        shared.reached.send_if_modified(|known| {
-            let news = reached > *known;
-            *known = reached.max(*known);
-            news
-        });
+        if reached > shared.reached.get() {
+            shared.reached.update(|known| *known = reached);
+        }
         let index = shared.config.index.as_deref();
         for chunk in changes.chunks(DISPATCH_CHUNK) {
             {

@@ -45,14 +45,14 @@ impl Cache {
     /// # Errors
     /// [`Error::NotReached`] when the deadline passes.
     pub async fn wait_for(&self, asked: Revision, deadline: Instant) -> Result<(), Error> {
-        let mut reached = self.shared.reached.subscribe();
+        let reached = &self.shared.reached;
         loop {
-            if *reached.borrow_and_update() >= asked {
+            if reached.get() >= asked {
                 return Ok(());
             }
             self.shared.backend.request_progress(&self.shared.prefix);
             let until = deadline.min(Instant::now() + ASK_AGAIN);
-            let waited = tokio::time::timeout_at(until, reached.wait_for(|reached| *reached >= asked)).await;
+            let waited = tokio::time::timeout_at(until, reached.wait(|reached| *reached >= asked)).await;
             if waited.is_ok() {
                 return Ok(());
             }

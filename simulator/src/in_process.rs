@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use apiserver::{
-    authn::user::User,
+    authn::user::{AUTHENTICATED, User},
     server::{InProcess, Server},
 };
 use axum::body::Body;
@@ -17,17 +17,25 @@ use client::{
 use futures::{FutureExt, future::BoxFuture};
 
 /// A transport into a server of this process, as one user.
-pub(crate) struct Direct {
+pub struct Direct {
     server: Arc<Server>,
     user: User,
 }
 
 /// An API client of a component, as a user of these groups.
-pub(crate) fn api(server: &Arc<Server>, user: &str, groups: &[&str]) -> Api {
-    let mut user_groups = groups.to_vec();
-    user_groups.push(apiserver::authn::user::AUTHENTICATED);
-    let direct = Direct { server: Arc::clone(server), user: User::new(user, &user_groups) };
-    Api::new(Arc::new(direct), user)
+pub fn api(server: &Arc<Server>, user: &str, groups: &[&str]) -> Api {
+    Api::new(Arc::new(Direct::new(server, user, groups)), user)
+}
+
+// === impl Direct ===
+
+impl Direct {
+    /// As a user of these groups, and of all who are authenticated.
+    pub fn new(server: &Arc<Server>, user: &str, groups: &[&str]) -> Self {
+        let mut user_groups = groups.to_vec();
+        user_groups.push(AUTHENTICATED);
+        Self { server: Arc::clone(server), user: User::new(user, &user_groups) }
+    }
 }
 
 impl Transport for Direct {

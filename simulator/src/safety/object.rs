@@ -1,0 +1,209 @@
+//! An object, as far as anybody who checks the cluster from outside looks at it.
+
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde_json::Value;
+
+/// Fields that several kinds share; those a kind does not have are empty.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Object {
+    /// `Pod`
+    pub kind: String,
+    /// Who it is.
+    pub metadata: Metadata,
+    /// What is wanted.
+    #[serde(deserialize_with = "lenient")]
+    pub spec: Spec,
+    /// What is.
+    #[serde(deserialize_with = "lenient")]
+    pub status: Status,
+}
+
+/// Who an object is.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "the API's own fields")]
+pub struct Metadata {
+    pub name: String,
+    pub namespace: String,
+    pub uid: String,
+    pub generation: i64,
+    pub deletion_timestamp: Option<String>,
+    pub owner_references: Vec<Owner>,
+}
+
+/// An owner reference.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "the API's own fields")]
+pub struct Owner {
+    pub name: String,
+    pub uid: String,
+    pub controller: bool,
+}
+
+/// What is wanted.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "the API's own fields")]
+pub struct Spec {
+    pub node_name: String,
+    pub replicas: Option<i64>,
+    pub parallelism: Option<i64>,
+    pub strategy: Strategy,
+}
+
+/// How a Deployment is updated.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "the API's own fields")]
+pub struct Strategy {
+    pub rolling_update: Option<RollingUpdate>,
+}
+
+/// The bounds of a rolling update: numbers or percentages.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "the API's own fields")]
+pub struct RollingUpdate {
+    pub max_surge: Value,
+    pub max_unavailable: Value,
+}
+
+/// What is.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "the API's own fields")]
+pub struct Status {
+    pub phase: String,
+    pub observed_generation: i64,
+    pub available_replicas: i64,
+    pub updated_replicas: i64,
+    pub replicas: i64,
+    pub succeeded: i64,
+    pub conditions: Vec<Condition>,
+}
+
+/// A condition.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "the API's own fields")]
+pub struct Condition {
+    pub r#type: String,
+    pub status: String,
+}
+
+/// How many Pods a Deployment may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// So many are wanted.
+    pub wanted: i64,
+    /// No fewer may be available.
+    pub least: i64,
+    /// No more may be planned.
+    pub most: i64,
+}
+
+/// What another kind means by the same name is nothing to us.
+fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(deserializer: D) -> Result<T, D::Error> {
+    Ok(serde_json::from_value(Value::deserialize(deserializer)?).unwrap_or_default())
+}
+
+// === impl Object ===
+
+impl Object {
+    /// Reads a stored object; what is no object reads as an empty one.
+    pub fn read(bytes: &[u8]) -> Self {
+        serde_json::from_slice(bytes).unwrap_or_default()
+    }
+
+    /// `namespace/name`, or the name alone.
+    pub fn full_name(&self) -> String {
+        let Metadata { name, namespace, .. } = &self.metadata;
+        if namespace.is_empty() { name.clone() } else { format!("{namespace}/{name}") }
+    }
+
+    /// The owner that manages it.
+    pub fn controller(&self) -> Option<&Owner> {
+        self.metadata.owner_references.iter().find(|owner| owner.controller)
+    }
+
+    /// Whether a condition holds.
+    pub fn is_true(&self, condition: &str) -> bool {
+        self.status.conditions.iter().any(|it| it.r#type == condition && it.status == "True")
+    }
+
+    /// Whether a Pod is at work: neither at its end nor on its way out.
+    pub fn is_active(&self) -> bool {
+        self.metadata.deletion_timestamp.is_none()
+            && !matches!(self.status.phase.as_str(), "Succeeded" | "Failed")
+    }
+
+    /// How many Pods a ReplicaSet or a Job is told to keep at work.
+    pub fn wanted_pods(&self) -> i64 {
+        match self.kind.as_str() {
+            "Job" => self.spec.parallelism.unwrap_or(1),
+            _ => self.spec.replicas.unwrap_or(1),
+        }
+    }
+
+    /// The bounds of a Deployment that is updated by rolling.
+    pub fn rolling_bounds(&self) -> Option<Bounds> {
+        let wanted = self.spec.replicas?;
+        let RollingUpdate { max_surge, max_unavailable } = self.spec.strategy.rolling_update.as_ref()?;
+        let surge = share(max_surge, wanted, true)?;
+        let unavailable = match (surge, share(max_unavailable, wanted, false)?) {
+            (0, 0) => 1,
+            (_, unavailable) => unavailable,
+        };
+        Some(Bounds { wanted, least: wanted - unavailable, most: wanted + surge })
+    }
+
+    /// Whether a Deployment has come to rest: the controller has seen all of it, and all its Pods are new and available.
+    pub fn is_rolled_out(&self) -> bool {
+        let wanted = self.spec.replicas.unwrap_or(1);
+        let Status { observed_generation, updated_replicas, available_replicas, replicas, .. } = self.status;
+        observed_generation == self.metadata.generation
+            && [updated_replicas, available_replicas, replicas] == [wanted; 3]
+    }
+}
+
+/// A number, or that percentage of the whole.
+fn share(value: &Value, whole: i64, round_up: bool) -> Option<i64> {
+    if let Some(number) = value.as_i64() {
+        return Some(number);
+    }
+    let percent: i64 = value.as_str()?.strip_suffix('%')?.parse().ok()?;
+    let hundredths = whole * percent;
+    Some(if round_up { (hundredths + 99) / 100 } else { hundredths / 100 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn surge_rounds_up_unavailable_rounds_down_and_they_are_not_both_nothing() {
+        for (replicas, surge, unavailable, least, most) in [
+            (5, "\"25%\"", "\"25%\"", 4, 7),
+            (4, "\"25%\"", "\"25%\"", 3, 5),
+            (5, "2", "0", 5, 7),
+            (1, "0", "\"25%\"", 0, 1),
+        ] {
+            let object = format!(
+                r#"{{"kind":"Deployment","spec":{{"replicas":{replicas},"strategy":{{"rollingUpdate":{{"maxSurge":{surge},"maxUnavailable":{unavailable}}}}}}}}}"#
+            );
+            let bounds = Object::read(object.as_bytes()).rolling_bounds();
+            assert_eq!(bounds, Some(Bounds { wanted: replicas, least, most }), "{object}");
+        }
+    }
+
+    #[test]
+    fn a_kind_that_means_something_else_by_a_name_is_read_all_the_same() {
+        let object = Object::read(
+            br#"{"kind":"Odd","metadata":{"name":"o"},"spec":{"replicas":"many"},"status":"fine"}"#,
+        );
+        assert_eq!(object.full_name(), "o");
+        assert_eq!(object.spec.replicas, None);
+    }
+}
