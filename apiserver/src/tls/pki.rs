@@ -178,9 +178,15 @@ impl Pki {
         self.kubeconfig(path, server, Subject::client("kubernetes-admin", Some(MASTERS)), now)
     }
 
-    /// Writes the kubeconfig of a component, such as `system:kube-scheduler`.
-    pub fn component(&self, path: &Path, server: &str, user: &str, now: Timestamp) -> Result<(), Error> {
-        self.kubeconfig(path, server, Subject::client(user, None), now)
+    /// Writes the kubeconfig of a component, such as `system:kube-scheduler`, of one group more than all who are known.
+    pub fn component(
+        &self,
+        path: &Path,
+        server: &str,
+        (user, group): (&str, Option<&str>),
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.kubeconfig(path, server, Subject::client(user, group), now)
     }
 
     /// Writes the kubeconfig of a kubelet.
