@@ -54,6 +54,7 @@ impl Strategy for HorizontalPodAutoscalers {
         categories: &["all"],
         namespaced: true,
     };
+    const REJUDGES_METADATA: bool = false;
     const STATUS: bool = true;
 
     fn default(object: &mut HorizontalPodAutoscaler) {

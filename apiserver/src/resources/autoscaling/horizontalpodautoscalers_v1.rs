@@ -28,6 +28,7 @@ impl Strategy for HorizontalPodAutoscalersV1 {
         categories: &["all"],
         namespaced: true,
     };
+    const REJUDGES_METADATA: bool = false;
     const STATUS: bool = true;
     const CONVERSION: Option<Conversion> = Some(Conversion {
         stored_as: ("autoscaling", "v2", "horizontalpodautoscalers"),

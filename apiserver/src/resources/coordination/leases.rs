@@ -27,6 +27,7 @@ impl Strategy for Leases {
         categories: &[],
         namespaced: true,
     };
+    const REJUDGES_METADATA: bool = false;
     const CREATE_ON_UPDATE: bool = true;
     const UNCONDITIONAL_UPDATE: bool = false;
 

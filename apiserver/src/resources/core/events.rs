@@ -57,6 +57,8 @@ impl Strategy for Events {
         categories: &[],
         namespaced: true,
     };
+    const REJUDGES_METADATA: bool = false;
+    const KNOWN_FINALIZERS: bool = false;
     const ALIAS_SELECTABLE: &'static [SelectableField] = &[
         selectable("regarding.kind", "involvedObject.kind"),
         selectable("regarding.namespace", "involvedObject.namespace"),

@@ -65,6 +65,7 @@ impl Strategy for ResourceQuotas {
         categories: &[],
         namespaced: true,
     };
+    const REJUDGES_METADATA: bool = false;
     const RETURNS_DELETED: bool = true;
     const STATUS: bool = true;
 

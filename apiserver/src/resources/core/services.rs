@@ -39,6 +39,7 @@ impl Strategy for Services {
         categories: &["all"],
         namespaced: true,
     };
+    const REJUDGES_METADATA: bool = false;
     const RETURNS_DELETED: bool = true;
     const STATUS: bool = true;
     const CREATE_ON_UPDATE: bool = true;

@@ -33,6 +33,7 @@ impl Strategy for Events {
         categories: &[],
         namespaced: true,
     };
+    const REJUDGES_METADATA: bool = false;
     const DEPENDENTS: Dependents = Dependents::Unsupported;
     const TIME_TO_LIVE: Option<Duration> = Some(Duration::from_secs(3600));
     const CONVERSION: Option<Conversion> =

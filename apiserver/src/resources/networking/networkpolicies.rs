@@ -40,6 +40,7 @@ impl Strategy for NetworkPolicies {
         categories: &[],
         namespaced: true,
     };
+    const REJUDGES_METADATA: bool = false;
     const GENERATION: Generation = Generation::Spec;
 
     fn default(object: &mut NetworkPolicy) {

@@ -24,6 +24,7 @@ impl Strategy for ServiceCIDRs {
         categories: &[],
         namespaced: false,
     };
+    const REJUDGES_METADATA: bool = false;
     const STATUS: bool = true;
 
     fn validate(_cx: &Context<'_>, object: &ServiceCIDR) -> Faults {

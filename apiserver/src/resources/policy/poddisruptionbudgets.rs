@@ -31,6 +31,8 @@ impl Strategy for PodDisruptionBudgets {
         categories: &[],
         namespaced: true,
     };
+    const REJUDGES_METADATA: bool = false;
+    const KNOWN_FINALIZERS: bool = false;
     const GENERATION: Generation = Generation::Spec;
     const STATUS: bool = true;
     const UNCONDITIONAL_UPDATE: bool = false;

@@ -30,6 +30,7 @@ impl Strategy for PriorityClasses {
         categories: &[],
         namespaced: false,
     };
+    const REJUDGES_METADATA: bool = false;
     const GENERATION: Generation = Generation::Never;
 
     fn default(object: &mut PriorityClass) {

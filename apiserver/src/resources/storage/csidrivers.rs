@@ -31,6 +31,7 @@ impl Strategy for CSIDrivers {
         categories: &[],
         namespaced: false,
     };
+    const REJUDGES_METADATA: bool = false;
     const RETURNS_DELETED: bool = true;
     const GENERATION: Generation = Generation::SpecFromNone;
     const UNCONDITIONAL_UPDATE: bool = false;

@@ -31,6 +31,7 @@ impl Strategy for CSIStorageCapacities {
         categories: &[],
         namespaced: true,
     };
+    const REJUDGES_METADATA: bool = false;
     const UNCONDITIONAL_UPDATE: bool = false;
 
     fn validate(_cx: &Context<'_>, object: &CSIStorageCapacity) -> Faults {
