@@ -3,11 +3,13 @@
 //! To add one: a file in `controllers/`, its `mod` line and its [`Entry`] here. Queue, workers, records, metrics and
 //! leader election come with the harness; the service account names the role it works under.
 
+pub mod cluster_role_aggregation;
 pub mod endpoint_slice;
 pub mod endpoints;
 pub mod garbage_collector;
 pub mod namespace;
 pub mod node_lifecycle;
+pub mod pod_gc;
 pub mod root_ca_publisher;
 pub mod service_account;
 pub mod taint_eviction;
@@ -48,6 +50,27 @@ pub fn all() -> Vec<Entry> {
 /// Those that keep the cluster itself in order.
 fn cluster() -> Vec<Entry> {
     vec![
+        Entry {
+            file: "cluster_role_aggregation",
+            name: "clusterrole-aggregation-controller",
+            alias: "clusterrole-aggregation",
+            account: "clusterrole-aggregation-controller",
+            workers: 5,
+            start: |manager, workers, _| {
+                drop(manager.start(cluster_role_aggregation::ClusterRoleAggregation, workers));
+            },
+        },
+        Entry {
+            file: "pod_gc",
+            name: "pod-garbage-collector-controller",
+            alias: "podgc",
+            account: "pod-garbage-collector",
+            workers: 1,
+            start: |manager, workers, _| {
+                let clock = std::sync::Arc::clone(&manager.runtime.clock);
+                manager.start(pod_gc::PodGc::new(clock), workers);
+            },
+        },
         Entry {
             file: "endpoints",
             name: "endpoints-controller",

@@ -5,6 +5,8 @@
 //!
 //! Invariant: values only.
 
+pub mod cluster_role;
+
 pub mod endpoint_slice;
 
 pub mod endpoints;
@@ -35,6 +37,7 @@ pub mod stateful_set;
 
 pub mod pod_disruption_budget;
 
+pub use cluster_role::ClusterRole;
 pub use cron_job::CronJob;
 pub use deployment::Deployment;
 pub use endpoint_slice::EndpointSlice;
