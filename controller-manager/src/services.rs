@@ -56,9 +56,9 @@ pub fn pods(service: &Service, caches: &Caches) -> Vec<Arc<Pod>> {
 
 /// Whether a Pod is an endpoint at all.
 pub fn may_serve(pod: &Pod, terminating_too: bool) -> bool {
-    !pod.is_finished()
-        && !(pod.status.pod_ip.is_empty() && pod.status.pod_ips.is_empty())
-        && (terminating_too || !pod.metadata.is_terminating())
+    let has_address = !pod.status.pod_ip.is_empty() || !pod.status.pod_ips.is_empty();
+    let stays = terminating_too || !pod.metadata.is_terminating();
+    has_address && stays && !pod.is_finished()
 }
 
 /// The name of a Pod in the DNS of a Service.

@@ -39,11 +39,14 @@ pub struct EndpointSlices {
 #[derive(Debug)]
 pub struct Observed {
     service: Arc<Service>,
-    /// Its Pods, with the zone of the node of each; `None` if the node is not known.
-    pods: Vec<(Arc<Pod>, Option<Option<Box<str>>>)>,
+    /// Its Pods, with where each of them is.
+    pods: Vec<(Arc<Pod>, Whereabouts)>,
     slices: Vec<Arc<EndpointSlice>>,
     trigger_time: Option<Timestamp>,
 }
+
+/// The zone of the node of a Pod, if it has one; `None` if the node is not known.
+type Whereabouts = Option<Option<Box<str>>>;
 
 /// What shall be of the slices of one family.
 #[derive(Debug, Default)]
@@ -60,6 +63,9 @@ struct Draft {
     ports: Vec<Port>,
     endpoints: Vec<Endpoint>,
 }
+
+/// The endpoints that have the same ports, with these in the order of the Service.
+type Group = (Vec<Port>, BTreeMap<Identity, Endpoint>);
 
 /// Tells endpoints apart: addresses, host name and Pod.
 type Identity = (Vec<Box<str>>, Option<Box<str>>, Box<str>, Box<str>);
@@ -164,7 +170,7 @@ fn reconcile_family(
             deletes.push(Arc::clone(slice));
         }
     }
-    let mut desired: BTreeMap<Vec<Port>, (Vec<Port>, BTreeMap<Identity, Endpoint>)> = BTreeMap::new();
+    let mut desired: BTreeMap<Vec<Port>, Group> = BTreeMap::new();
     let mut node_missing = false;
     for (pod, zone) in pods.iter().filter(|(pod, _)| services::may_serve(pod, true)) {
         let ports = ports(service, pod);
