@@ -275,16 +275,17 @@ impl List {
 
 /// The text for a field that cannot be selected by; kinds that can select by others too are named in it.
 fn unknown_label(kind: &dyn Resource, field: &str) -> String {
-    let names = kind.names();
-    let api_version = kind.kind().api_version();
     if kind.selectable().is_empty() {
         return format!(
             "{} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
             api_types::field::go_quote(field)
         );
     }
-    let _ = (names, api_version);
-    format!("field label not supported: {field}")
+    match kind.kind().kind.as_str() {
+        "Job" => format!("field label {} not supported for Job", api_types::field::go_quote(field)),
+        "ResourceSlice" => format!("field label not supported for {}: {field}", kind.kind()),
+        _ => format!("field label not supported: {field}"),
+    }
 }
 
 /// A `dryRun` in a body or query as a bad value.

@@ -8,7 +8,7 @@ use k8s_openapi::api::{
 use serde_json::Value;
 
 use crate::{
-    registry::strategy::{Context, Generation, Names, SelectableField, Strategy},
+    registry::strategy::{Context, Generation, Names, Strategy},
     resources::shared::{
         optional::{negative, same},
         pod_spec::Rules,
@@ -37,8 +37,6 @@ impl Strategy for ReplicaSets {
     const GENERATION: Generation = Generation::Spec;
     const STATUS: bool = true;
     const REJUDGES_METADATA: bool = false;
-    const SELECTABLE: &'static [SelectableField] =
-        &[SelectableField { label: "status.replicas", path: "status.replicas", absent: "0" }];
 
     fn mark(raw: &Value, set: &mut ReplicaSet) {
         if workloads::lacks(raw, "/spec/selector") {
