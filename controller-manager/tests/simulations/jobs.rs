@@ -19,7 +19,7 @@ fn job(spec: &Value) -> Value {
             "template": {"metadata": {"labels": {"job": "sum"}},
                 "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}},
     });
-    for (name, value) in spec.as_object().unwrap() {
+    for (name, value) in spec.as_object().into_iter().flatten() {
         job["spec"][name] = value.clone();
     }
     job
@@ -42,7 +42,7 @@ fn at_most(pods: usize) -> impl Fn(&World) {
 
 async fn reasons(world: &World) -> Vec<String> {
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let reasons = |event: &Value| event["reason"].as_str().unwrap().to_owned();
+    let reasons = |event: &Value| event["reason"].as_str().unwrap_or_default().to_owned();
     world.server.list(&EVENTS).iter().map(reasons).collect()
 }
 
@@ -135,7 +135,7 @@ async fn pods_of_a_job_that_is_gone_are_let_go() {
     world.server.remove(&JOBS, &Key::new("ns", "sum"));
     // What a Pod's Job was is seen when something about the Pod changes, as when the garbage collector deletes it.
     for pod in world.pods() {
-        let name = pod["metadata"]["name"].as_str().unwrap();
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
         let gone = json!({"metadata": {"deletionTimestamp": client::meta::time(world.now())}});
         world.server.change(&client::resource::PODS, &Key::new("ns", name), &gone);
     }

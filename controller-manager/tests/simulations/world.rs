@@ -16,6 +16,9 @@ use serde_json::{Value, json};
 /// How often the world moves and is looked at.
 const TICK: Duration = Duration::from_millis(100);
 
+/// When every simulation begins.
+const BEGIN: &str = "2026-01-01T00:00:00Z";
+
 pub(crate) struct World {
     pub(crate) runtime: Runtime,
     pub(crate) server: FakeServer,
@@ -29,7 +32,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
-        let runtime = Runtime::simulated("2026-01-01T00:00:00Z".parse().unwrap(), seed);
+        let runtime = Runtime::simulated(BEGIN.parse().expect("a time"), seed);
         let server = FakeServer::new(&runtime);
         let controllers = [
             "replicaset",
@@ -115,7 +118,7 @@ impl World {
                 .iter()
                 .rev()
                 .take(12)
-                .map(|record| format!("{}\n", serde_json::to_string(&**record).unwrap()))
+                .map(|record| format!("{}\n", serde_json::to_string(&**record).unwrap_or_default()))
                 .collect::<String>()
         );
     }
@@ -124,7 +127,7 @@ impl World {
     fn kubelet(&mut self) {
         let now = self.now();
         for pod in self.pods() {
-            let key = Key::new("ns", pod["metadata"]["name"].as_str().unwrap());
+            let key = Key::new("ns", pod["metadata"]["name"].as_str().unwrap_or_default());
             if pod["spec"]["nodeName"].is_null() {
                 self.server.change(
                     &PODS,
@@ -167,7 +170,8 @@ impl World {
 }
 
 fn since(time: &Value, now: Timestamp) -> i64 {
-    time.as_str().map_or(0, |text| now.duration_since(text.parse().unwrap()).as_secs())
+    let time: Option<Timestamp> = time.as_str().and_then(|text| text.parse().ok());
+    time.map_or(0, |time| now.duration_since(time).as_secs())
 }
 
 pub(crate) fn is_ready(pod: &Value) -> bool {
