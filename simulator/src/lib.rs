@@ -3,7 +3,8 @@
 //!
 //! Read in this order: [`hollow`] are the nodes, [`in_process`] is the way into a server of the same process, [`link`] is
 //! that way with the faults of a network; [`cluster`] puts a world together and plays it; [`log`] writes down every change
-//! and [`safety`] looks at each; [`scenarios`] are what clients do meanwhile.
+//! and [`safety`] looks at each; [`scenarios`] are what clients do meanwhile, [`steps`] what
+//! goes wrong.
 
 pub mod hollow;
 
@@ -18,3 +19,5 @@ pub mod log;
 pub mod safety;
 
 pub mod scenarios;
+
+pub mod steps;

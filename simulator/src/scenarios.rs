@@ -19,16 +19,11 @@ const PATIENCE: Duration = Duration::from_secs(300);
 pub async fn rolling_update_every_hour(cluster: &Cluster, hours: u32) -> anyhow::Result<Figures> {
     let start = tokio::time::Instant::now();
     let api = &cluster.api;
-    let _: Value = api.create(&resource::DEPLOYMENTS, "default", &web()).await?;
-    let _: Value = api.create(&resource::SERVICES, "default", &service()).await?;
-    rolled_out(cluster).await?;
+    set_up(cluster).await?;
     for hour in 1..=hours {
-        let patch = json!({"spec": {"template": {"spec": {
-            "containers": [{"name": "web", "image": format!("registry.example/web:v{hour}")}],
-        }}}});
-        let key = Key::new("default", "web");
+        let (key, patch) = (Key::new("default", "web"), image(u64::from(hour)));
         let _: Value = api.patch(&resource::DEPLOYMENTS, &key, "", &Patch::strategic(patch)).await?;
-        let _: Value = api.create(&resource::JOBS, "default", &report(hour)).await?;
+        run_job(cluster, u64::from(hour)).await?;
         rolled_out(cluster).await?;
         let job = format!("report-{hour}");
         cluster
@@ -41,6 +36,26 @@ pub async fn rolling_update_every_hour(cluster: &Cluster, hours: u32) -> anyhow:
     }
     cluster.check()?;
     Ok(cluster.figures())
+}
+
+/// Five servers behind a Service, all of them available.
+pub(crate) async fn set_up(cluster: &Cluster) -> anyhow::Result<()> {
+    let _: Value = cluster.api.create(&resource::DEPLOYMENTS, "default", &web()).await?;
+    let _: Value = cluster.api.create(&resource::SERVICES, "default", &service()).await?;
+    rolled_out(cluster).await
+}
+
+/// The change to the Deployment that gives it another version.
+pub(crate) fn image(version: u64) -> Value {
+    json!({"spec": {"template": {"spec": {
+        "containers": [{"name": "web", "image": format!("registry.example/web:v{version}")}],
+    }}}})
+}
+
+/// Starts a Job, named by its number.
+pub(crate) async fn run_job(cluster: &Cluster, number: u64) -> anyhow::Result<()> {
+    let _: Value = cluster.api.create(&resource::JOBS, "default", &report(number)).await?;
+    Ok(())
 }
 
 async fn rolled_out(cluster: &Cluster) -> anyhow::Result<()> {
@@ -76,9 +91,9 @@ fn service() -> Value {
     })
 }
 
-fn report(hour: u32) -> Value {
+fn report(number: u64) -> Value {
     json!({
-        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": format!("report-{hour}")},
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": format!("report-{number}")},
         "spec": {
             "completions": 2,
             "ttlSecondsAfterFinished": 1800,
