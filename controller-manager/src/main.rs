@@ -35,6 +35,9 @@ struct Arguments {
         allow_hyphen_values = true
     )]
     controllers: Vec<String>,
+    /// By which authority Pods shall trust the API server: published in every namespace, if given
+    #[arg(long, value_name = "FILE")]
+    root_ca_file: Option<PathBuf>,
     #[command(flatten)]
     election: ElectionFlags,
     #[command(flatten)]
@@ -102,9 +105,18 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { kubeconfig, controllers, election, workers } = arguments;
-    let options =
-        Options { controllers: known(controllers)?, workers: workers.by_name(), ..Options::default() };
+    let Arguments { kubeconfig, controllers, root_ca_file, election, workers } = arguments;
+    let root_ca = root_ca_file
+        .map(|path| std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display())))
+        .transpose()?
+        .unwrap_or_default()
+        .into();
+    let options = Options {
+        controllers: known(controllers)?,
+        workers: workers.by_name(),
+        root_ca,
+        ..Options::default()
+    };
     let transport = match kubeconfig {
         Some(path) => {
             Remote::from_kubeconfig(&path).await.with_context(|| format!("cannot use {}", path.display()))?

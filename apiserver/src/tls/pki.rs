@@ -256,7 +256,7 @@ mod tests {
             pki.component(
                 &folder.path().join("s.conf"),
                 "https://127.0.0.1:6443",
-                "system:kube-scheduler",
+                ("system:kube-scheduler", None),
                 now(),
             )
             .unwrap();

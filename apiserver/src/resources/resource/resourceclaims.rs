@@ -69,7 +69,7 @@ fn drop_deallocated(object: &mut ResourceClaim, old: &ResourceClaim) {
     let has: BTreeSet<DeviceId> = allocated(status).collect();
     if let Some(devices) = &mut status.devices {
         devices.retain(|device| {
-            let device = DeviceId::from(&*device);
+            let device = DeviceId::from(device as &_);
             has.contains(&device) || !had.contains(&device)
         });
         if devices.is_empty() {

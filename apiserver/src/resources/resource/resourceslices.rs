@@ -28,7 +28,7 @@ use crate::{
     resources::shared::{
         metadata::invalid_each,
         names::dns_subdomain,
-        optional::{Entries, Items, Switch, Text, immutable, same},
+        optional::{Entries, Items, Switch, immutable, same},
         pod_spec::affinity::node_selector,
     },
 };

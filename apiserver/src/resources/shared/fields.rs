@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use api_types::field::{BadValue, Fault, FaultKind, Path};
+use api_types::field::{Fault, Path};
 
 use super::optional::Text;
 
@@ -26,26 +26,4 @@ pub(crate) fn changed_text(path: &Path, new: &Option<String>, old: &Option<Strin
 /// The fault of a text that may not change but did.
 pub(crate) fn immutable_text(path: &Path, new: &str, old: &str) -> Option<Fault> {
     (new != old).then(|| Fault::invalid(path, new, "field is immutable"))
-}
-
-/// Fewer items than there must be.
-pub(crate) fn too_few(path: &Path, actual: usize, min: usize) -> Fault {
-    let unit = if min == 1 { "item" } else { "items" };
-    Fault {
-        kind: FaultKind::TooFew,
-        field: path.to_string(),
-        value: actual.into(),
-        detail: format!("must have at least {min} {unit}"),
-    }
-}
-
-/// More characters than there may be, for the rules that count characters and not bytes.
-pub(crate) fn too_many_characters(path: &Path, max: usize) -> Fault {
-    let unit = if max == 1 { "character" } else { "characters" };
-    Fault {
-        kind: FaultKind::TooLong,
-        field: path.to_string(),
-        value: BadValue::Omitted,
-        detail: format!("may not be more than {max} {unit}"),
-    }
 }

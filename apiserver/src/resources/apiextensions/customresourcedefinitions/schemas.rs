@@ -304,14 +304,15 @@ fn extension_faults(it: &Value, rules: Rules, path: &Path) -> Faults {
     let type_path = path.child(LIST_TYPE);
     if let Some(list_type) = list_type {
         let wrong_type = type_fault(it, "array", LIST_TYPE, path);
-        if wrong_type.is_none() && rules.atomic_sets {
-            if let Some(field) = set_item_wrong(it) {
-                let item = get(it, "items").unwrap_or(&Value::Null);
-                // Upstream prints the type of the list for both.
-                let value = BadValue::Json(get(item, LIST_TYPE).cloned().unwrap_or_default());
-                let detail = "must be atomic as item of a list with x-kubernetes-list-type=set";
-                faults.push(Fault::invalid(&path.child("items").child(field), value, detail));
-            }
+        if wrong_type.is_none()
+            && rules.atomic_sets
+            && let Some(field) = set_item_wrong(it)
+        {
+            let item = get(it, "items").unwrap_or(&Value::Null);
+            // Upstream prints the type of the list for both.
+            let value = BadValue::Json(get(item, LIST_TYPE).cloned().unwrap_or_default());
+            let detail = "must be atomic as item of a list with x-kubernetes-list-type=set";
+            faults.push(Fault::invalid(&path.child("items").child(field), value, detail));
         }
         faults.extend(wrong_type);
         let types = ["atomic", "set", "map"];
