@@ -238,7 +238,7 @@ mod tests {
                     json!({"allocation": {"devices": {"results": [{"request": "x", "driver": "", "pool": "", "device": "a", "shareID": "x"}],
                     "config": [{"source": "Odd", "opaque": {"driver": "d", "parameters": {}}}, {"source": ""}]}, "nodeSelector": {"nodeSelectorTerms": []}}}),
                 ),
-                none.clone(),
+                none,
                 vec![
                     r#"status.allocation.devices.results[0].request: Invalid value: "x": must be the name of a request in the claim or the name of a request and a subrequest separated by '/'"#,
                     "status.allocation.devices.results[0].driver: Required value",
