@@ -45,6 +45,8 @@ pub struct Registry {
     pub admission: Chain,
     /// Service addresses and node ports.
     pub addresses: addresses::Addresses,
+    /// Whether containers may be privileged.
+    pub allow_privileged: bool,
 }
 
 /// One write (or delete): what is written where, by whom and how.
@@ -115,8 +117,14 @@ impl Call {
         if self.served.resource.names().namespaced { &self.namespace } else { "" }
     }
 
-    fn context(&self) -> strategy::Context<'_> {
-        strategy::Context { now: self.now, user: &self.user, namespace: self.scope(), dry_run: self.dry_run }
+    fn context(&self, registry: &Registry) -> strategy::Context<'_> {
+        strategy::Context {
+            now: self.now,
+            user: &self.user,
+            namespace: self.scope(),
+            dry_run: self.dry_run,
+            allow_privileged: registry.allow_privileged,
+        }
     }
 }
 

@@ -115,6 +115,7 @@ impl Server {
                 addresses: Addresses::new(&config),
                 backend,
                 runtime: runtime.clone(),
+                allow_privileged: config.allow_privileged,
             };
             Self {
                 identity: Identity::new(identity, server.clone(), &runtime),

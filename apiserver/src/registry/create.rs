@@ -89,7 +89,7 @@ impl Registry {
         warnings: &mut Vec<String>,
     ) -> Result<Value, Status> {
         let kind = call.served.storage.resource.as_ref();
-        let checked = kind.check_create(&call.context(), object).map_err(Status::internal)?;
+        let checked = kind.check_create(&call.context(self), object).map_err(Status::internal)?;
         let name = checked.object.name().to_owned();
         // Kinds look at the metadata too; what passed them is looked at once more, as upstream does.
         refuse(call, &name, checked.faults)?;

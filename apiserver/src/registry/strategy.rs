@@ -91,6 +91,8 @@ pub struct Context<'a> {
     pub namespace: &'a str,
     /// Whether nothing will be stored.
     pub dry_run: bool,
+    /// Whether containers may be privileged.
+    pub allow_privileged: bool,
 }
 
 /// A field that field selectors and `--field-selector` can name, besides `metadata.name` and `metadata.namespace`.

@@ -180,7 +180,8 @@ impl Registry {
     ) -> Result<Outcome, Status> {
         let kind = call.served.storage.resource.as_ref();
         let old = &current.object;
-        let checked = kind.check_update(&call.context(), plan.part, object, old).map_err(Status::internal)?;
+        let checked =
+            kind.check_update(&call.context(self), plan.part, object, old).map_err(Status::internal)?;
         let mut object = checked.object;
         metadata::keep(&mut object, old);
         let mut faults = shared::metadata::validate(

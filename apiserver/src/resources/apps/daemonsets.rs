@@ -69,8 +69,8 @@ impl Strategy for DaemonSets {
         set.status = None;
     }
 
-    fn validate(_cx: &Context<'_>, set: &DaemonSet) -> Faults {
-        validate_spec(set, &Rules::default(), false)
+    fn validate(cx: &Context<'_>, set: &DaemonSet) -> Faults {
+        validate_spec(set, &Rules::default().under(cx), false)
     }
 
     fn prepare_for_update(_cx: &Context<'_>, set: &mut DaemonSet, old: &DaemonSet) {
@@ -81,13 +81,13 @@ impl Strategy for DaemonSets {
         set_template_generation(set, template_generation(old) + i64::from(changed));
     }
 
-    fn validate_update(_cx: &Context<'_>, set: &DaemonSet, old: &DaemonSet) -> Faults {
+    fn validate_update(cx: &Context<'_>, set: &DaemonSet, old: &DaemonSet) -> Faults {
         let mut faults = Vec::new();
         if let (Some(new), Some(old)) = (&set.spec, &old.spec) {
             let path = Path::new("spec.selector");
             faults.extend(pod_template::immutable_selector(&new.selector, &old.selector, &path));
         }
-        let rules = pod_template::rules(old.spec.as_ref().map(|old| &old.template));
+        let rules = pod_template::rules(old.spec.as_ref().map(|old| &old.template)).under(cx);
         let malformed =
             old.spec.as_ref().is_some_and(|old| selectors::has_invalid_value(Some(&old.selector)));
         faults.extend(validate_spec(set, &rules, malformed));

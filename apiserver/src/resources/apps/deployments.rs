@@ -67,8 +67,8 @@ impl Strategy for Deployments {
         deployment.status = None;
     }
 
-    fn validate(_cx: &Context<'_>, deployment: &Deployment) -> Faults {
-        validate_spec(deployment, &Rules::default())
+    fn validate(cx: &Context<'_>, deployment: &Deployment) -> Faults {
+        validate_spec(deployment, &Rules::default().under(cx))
     }
 
     fn prepare_for_update(_cx: &Context<'_>, deployment: &mut Deployment, old: &Deployment) {
@@ -76,8 +76,8 @@ impl Strategy for Deployments {
         pod_template::prepare(&mut spec.template, old.spec.as_ref().map(|old| &old.template));
     }
 
-    fn validate_update(_cx: &Context<'_>, deployment: &Deployment, old: &Deployment) -> Faults {
-        let rules = pod_template::rules(old.spec.as_ref().map(|old| &old.template));
+    fn validate_update(cx: &Context<'_>, deployment: &Deployment, old: &Deployment) -> Faults {
+        let rules = pod_template::rules(old.spec.as_ref().map(|old| &old.template)).under(cx);
         let mut faults = validate_spec(deployment, &rules);
         if let (Some(new), Some(old)) = (&deployment.spec, &old.spec) {
             let path = Path::new("spec.selector");

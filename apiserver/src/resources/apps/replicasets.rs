@@ -56,8 +56,8 @@ impl Strategy for ReplicaSets {
         set.status = None;
     }
 
-    fn validate(_cx: &Context<'_>, set: &ReplicaSet) -> Faults {
-        validate_spec(set, &Rules::default())
+    fn validate(cx: &Context<'_>, set: &ReplicaSet) -> Faults {
+        validate_spec(set, &Rules::default().under(cx))
     }
 
     fn prepare_for_update(_cx: &Context<'_>, set: &mut ReplicaSet, old: &ReplicaSet) {
@@ -65,8 +65,8 @@ impl Strategy for ReplicaSets {
         pod_template::prepare(spec.template.get_or_insert_default(), template(old));
     }
 
-    fn validate_update(_cx: &Context<'_>, set: &ReplicaSet, old: &ReplicaSet) -> Faults {
-        let mut faults = validate_spec(set, &pod_template::rules(template(old)));
+    fn validate_update(cx: &Context<'_>, set: &ReplicaSet, old: &ReplicaSet) -> Faults {
+        let mut faults = validate_spec(set, &pod_template::rules(template(old)).under(cx));
         if let (Some(new), Some(old)) = (&set.spec, &old.spec) {
             let path = Path::new("spec.selector");
             faults.extend(pod_template::immutable_selector(&new.selector, &old.selector, &path));

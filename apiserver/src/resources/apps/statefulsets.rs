@@ -85,10 +85,10 @@ impl Strategy for StatefulSets {
         set.status = None;
     }
 
-    fn validate(_cx: &Context<'_>, set: &StatefulSet) -> Faults {
+    fn validate(cx: &Context<'_>, set: &StatefulSet) -> Faults {
         let nothing = StatefulSetSpec::default();
         let spec = set.spec.as_ref().unwrap_or(&nothing);
-        validate_spec(spec, &Rules::default(), Leniency::default(), &Path::new("spec"))
+        validate_spec(spec, &Rules::default().under(cx), Leniency::default(), &Path::new("spec"))
     }
 
     fn prepare_for_update(_cx: &Context<'_>, set: &mut StatefulSet, old: &StatefulSet) {
@@ -97,10 +97,10 @@ impl Strategy for StatefulSets {
         pod_template::prepare(&mut spec.template, old.spec.as_ref().map(|old| &old.template));
     }
 
-    fn validate_update(_cx: &Context<'_>, set: &StatefulSet, old: &StatefulSet) -> Faults {
+    fn validate_update(cx: &Context<'_>, set: &StatefulSet, old: &StatefulSet) -> Faults {
         let nothing = StatefulSetSpec::default();
         let (spec, old) = (set.spec.as_ref().unwrap_or(&nothing), old.spec.as_ref().unwrap_or(&nothing));
-        let rules = pod_template::rules(Some(&old.template));
+        let rules = pod_template::rules(Some(&old.template)).under(cx);
         let path = Path::new("spec");
         let mut leniency = Leniency { template: false, claims: true, service_name: true };
         leniency.template = !validate_spec(old, &rules, leniency, &path).is_empty();

@@ -58,8 +58,8 @@ impl Strategy for CronJobs {
         pod_template::prepare(template_mut(cron_job), None);
     }
 
-    fn validate(_cx: &Context<'_>, cron_job: &CronJob) -> Faults {
-        let mut faults = validate_spec(cron_job, None, &Rules::default());
+    fn validate(cx: &Context<'_>, cron_job: &CronJob) -> Faults {
+        let mut faults = validate_spec(cron_job, None, &Rules::default().under(cx));
         let name = cron_job.metadata.name.text();
         if name.len() > NAME_LENGTH_MAX {
             faults.push(Fault::invalid(
@@ -75,8 +75,8 @@ impl Strategy for CronJobs {
         pod_template::prepare(template_mut(cron_job), template(old));
     }
 
-    fn validate_update(_cx: &Context<'_>, cron_job: &CronJob, old: &CronJob) -> Faults {
-        validate_spec(cron_job, Some(&old.spec), &pod_template::rules(template(old)))
+    fn validate_update(cx: &Context<'_>, cron_job: &CronJob, old: &CronJob) -> Faults {
+        validate_spec(cron_job, Some(&old.spec), &pod_template::rules(template(old)).under(cx))
     }
 
     fn warnings(_cx: &Context<'_>, cron_job: &CronJob, old: Option<&CronJob>) -> Vec<String> {

@@ -75,8 +75,8 @@ impl Strategy for Jobs {
         label(job);
     }
 
-    fn validate(_cx: &Context<'_>, job: &Job) -> Faults {
-        validate(job, &Rules::default(), true)
+    fn validate(cx: &Context<'_>, job: &Job) -> Faults {
+        validate(job, &Rules::default().under(cx), true)
     }
 
     fn prepare_for_update(_cx: &Context<'_>, job: &mut Job, old: &Job) {
@@ -85,10 +85,10 @@ impl Strategy for Jobs {
         label(job);
     }
 
-    fn validate_update(_cx: &Context<'_>, job: &Job, old: &Job) -> Faults {
+    fn validate_update(cx: &Context<'_>, job: &Job, old: &Job) -> Faults {
         let (no_spec, no_status) = (JobSpec::default(), JobStatus::default());
         let (new, was) = (job.spec.as_ref().unwrap_or(&no_spec), old.spec.as_ref().unwrap_or(&no_spec));
-        let rules = pod_template::rules(Some(&was.template));
+        let rules = pod_template::rules(Some(&was.template)).under(cx);
         let labels = pod_template::labels(&was.template);
         let has_labels = [NAME_LABEL, UID_LABEL].iter().all(|label| labels.at(label).is_some());
         let mut faults = validate(job, &rules, has_labels);

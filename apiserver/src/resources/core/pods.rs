@@ -64,12 +64,12 @@ impl Strategy for Pods {
         Subresource {
             name: "ephemeralcontainers",
             prepare: |_, pod, old| ephemeral::prepare(pod, old),
-            validate: |_, pod, old| ephemeral::validate(pod, old),
+            validate: ephemeral::validate,
         },
         Subresource {
             name: "resize",
             prepare: |_, pod, old| resize::prepare(pod, old),
-            validate: |_, pod, old| resize::validate(pod, old),
+            validate: resize::validate,
         },
     ];
     const SELECTABLE: &'static [SelectableField] = &[
@@ -141,8 +141,8 @@ impl Strategy for Pods {
         pod.status = Some(status);
     }
 
-    fn validate(_cx: &Context<'_>, pod: &Pod) -> Faults {
-        let rules = Rules::of_pod(None);
+    fn validate(cx: &Context<'_>, pod: &Pod) -> Faults {
+        let rules = Rules::of_pod(None).under(cx);
         let mut faults = validate_spec(pod, &rules);
         let Some(spec) = &pod.spec else { return faults };
         let path = Path::new("spec");
@@ -163,16 +163,16 @@ impl Strategy for Pods {
         prepare_changed(pod, old);
     }
 
-    fn validate_update(_cx: &Context<'_>, pod: &Pod, old: &Pod) -> Faults {
-        update::validate(pod, old)
+    fn validate_update(cx: &Context<'_>, pod: &Pod, old: &Pod) -> Faults {
+        update::validate(cx, pod, old)
     }
 
     fn prepare_for_status_update(_cx: &Context<'_>, pod: &mut Pod, old: &Pod) {
         status::prepare(pod, old);
     }
 
-    fn validate_status_update(_cx: &Context<'_>, pod: &Pod, old: &Pod) -> Faults {
-        status::validate(pod, old)
+    fn validate_status_update(cx: &Context<'_>, pod: &Pod, old: &Pod) -> Faults {
+        status::validate(cx, pod, old)
     }
 
     fn status_warnings(_cx: &Context<'_>, pod: &Pod, _old: &Pod) -> Vec<String> {
@@ -224,11 +224,12 @@ fn prepare_changed(pod: &mut Pod, old: &Pod) {
 }
 
 /// What an update may keep of this pod.
-fn rules(old: &Pod) -> Rules {
-    match &old.spec {
+fn rules(cx: &Context<'_>, old: &Pod) -> Rules {
+    let rules = match &old.spec {
         Some(spec) => Rules::of_pod(Some((spec, old.metadata.annotations.as_ref()))),
         None => Rules::of_pod(None),
-    }
+    };
+    rules.under(cx)
 }
 
 /// Takes status and metadata from the old pod, as every write does that is about a part of the spec.

@@ -36,16 +36,16 @@ impl Strategy for PodTemplates {
         pod_template::prepare(template.template.get_or_insert_default(), None);
     }
 
-    fn validate(_cx: &Context<'_>, template: &PodTemplate) -> Faults {
-        validate(template, &Rules::default())
+    fn validate(cx: &Context<'_>, template: &PodTemplate) -> Faults {
+        validate(template, &Rules::default().under(cx))
     }
 
     fn prepare_for_update(_cx: &Context<'_>, template: &mut PodTemplate, old: &PodTemplate) {
         pod_template::prepare(template.template.get_or_insert_default(), old.template.as_ref());
     }
 
-    fn validate_update(_cx: &Context<'_>, template: &PodTemplate, old: &PodTemplate) -> Faults {
-        validate(template, &pod_template::rules(old.template.as_ref()))
+    fn validate_update(cx: &Context<'_>, template: &PodTemplate, old: &PodTemplate) -> Faults {
+        validate(template, &pod_template::rules(old.template.as_ref()).under(cx))
     }
 
     fn warnings(_cx: &Context<'_>, template: &PodTemplate, old: Option<&PodTemplate>) -> Vec<String> {

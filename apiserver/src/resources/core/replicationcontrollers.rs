@@ -73,8 +73,8 @@ impl Strategy for ReplicationControllers {
         controller.status = None;
     }
 
-    fn validate(_cx: &Context<'_>, controller: &ReplicationController) -> Faults {
-        validate_spec(controller, &Rules::default())
+    fn validate(cx: &Context<'_>, controller: &ReplicationController) -> Faults {
+        validate_spec(controller, &Rules::default().under(cx))
     }
 
     fn prepare_for_update(
@@ -88,11 +88,11 @@ impl Strategy for ReplicationControllers {
     }
 
     fn validate_update(
-        _cx: &Context<'_>,
+        cx: &Context<'_>,
         controller: &ReplicationController,
         old: &ReplicationController,
     ) -> Faults {
-        let mut faults = validate_spec(controller, &pod_template::rules(template(old)));
+        let mut faults = validate_spec(controller, &pod_template::rules(template(old)).under(cx));
         for (key, value) in old.metadata.annotations.entries() {
             let Some((prefix, field)) = key.split_once('/').filter(|(_, field)| !field.contains('/')) else {
                 continue;

@@ -4,6 +4,7 @@ use api_types::field::{Fault, Faults, Path};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
 use super::{is_mirror, keep_all_but_the_spec, prepare_changed, rules, validate_spec};
+use crate::registry::strategy::Context;
 use crate::resources::shared::{
     optional::{Items, same},
     pod_spec::{annotations, scheduling::nowhere},
@@ -19,13 +20,13 @@ pub(super) fn prepare(pod: &mut Pod, old: &Pod) {
 }
 
 /// Everything that is wrong with the ephemeral containers of a prepared pod and with their change.
-pub(super) fn validate(pod: &Pod, old: &Pod) -> Faults {
+pub(super) fn validate(cx: &Context<'_>, pod: &Pod, old: &Pod) -> Faults {
     if is_mirror(old) {
         return vec![Fault::forbidden(&nowhere(), "static pods do not support ephemeral containers")];
     }
     let nothing = PodSpec::default();
     let (spec, old_spec) = (pod.spec.as_ref().unwrap_or(&nothing), old.spec.as_ref().unwrap_or(&nothing));
-    let rules = rules(old);
+    let rules = rules(cx, old);
     let annotations_path = Path::new("metadata.annotations");
     let mut faults = validate_spec(pod, &rules);
     faults.extend(annotations::validate_update(
@@ -58,7 +59,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{registry::strategy::Strategy as _, resources::core::pods::Pods};
+    use crate::{
+        registry::strategy::Strategy as _,
+        resources::{core::pods::Pods, shared::testing::with_context},
+    };
 
     fn pod(ephemeral: Value, image: &str) -> Pod {
         let mut pod: Pod = serde_json::from_value(json!({
@@ -82,7 +86,7 @@ mod tests {
             old.spec.as_ref().unwrap().containers,
             "other changes are dropped"
         );
-        validate(&new, &old).iter().map(ToString::to_string).collect()
+        with_context(|cx| validate(cx, &new, &old)).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -115,7 +119,7 @@ mod tests {
             Some([(annotations::MIRROR.to_owned(), "x".to_owned())].into_iter().collect());
         let mut new = pod(json!([{"name": "debug", "image": "busybox"}]), "i");
         prepare(&mut new, &old);
-        let faults = validate(&new, &old);
+        let faults = with_context(|cx| validate(cx, &new, &old));
         assert_eq!(faults.len(), 1);
         assert_eq!(
             faults.first().unwrap().to_string(),

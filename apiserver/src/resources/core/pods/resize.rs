@@ -4,6 +4,7 @@ use api_types::field::{Fault, Faults, Path};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus, ResourceRequirements};
 
 use super::{is_mirror, keep_all_but_the_spec, prepare_changed, rules, validate_spec};
+use crate::registry::strategy::Context;
 use crate::resources::shared::{
     optional::{Entries, Items, Text, same},
     pod_spec::scheduling::nowhere,
@@ -47,7 +48,7 @@ fn resized(new: &[Container], old: &[Container]) -> Vec<Container> {
 }
 
 /// Everything that is wrong with a resized, prepared pod.
-pub(super) fn validate(pod: &Pod, old: &Pod) -> Faults {
+pub(super) fn validate(cx: &Context<'_>, pod: &Pod, old: &Pod) -> Faults {
     let (no_spec, no_status) = (PodSpec::default(), PodStatus::default());
     let (spec, old_spec) = (pod.spec.as_ref().unwrap_or(&no_spec), old.spec.as_ref().unwrap_or(&no_spec));
     let (status, old_status) =
@@ -58,7 +59,7 @@ pub(super) fn validate(pod: &Pod, old: &Pod) -> Faults {
     if old_spec.os.as_ref().is_some_and(|os| os.name == "windows") {
         return vec![Fault::forbidden(&nowhere(), "windows pods cannot be resized")];
     }
-    let mut faults = validate_spec(pod, &rules(old));
+    let mut faults = validate_spec(pod, &rules(cx, old));
     let path = Path::new("spec");
     let old_class = match old_status.qos_class.text() {
         "" => qos_class(old_spec),
@@ -266,7 +267,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{registry::strategy::Strategy as _, resources::core::pods::Pods};
+    use crate::{
+        registry::strategy::Strategy as _,
+        resources::{core::pods::Pods, shared::testing::with_context},
+    };
 
     fn pod(containers: Value, more: Value) -> Pod {
         let mut pod = json!({
@@ -294,7 +298,7 @@ mod tests {
     fn faults(new: &Pod, old: &Pod) -> Vec<String> {
         let mut new = new.clone();
         prepare(&mut new, old);
-        validate(&new, old).iter().map(ToString::to_string).collect()
+        with_context(|cx| validate(cx, &new, old)).iter().map(ToString::to_string).collect()
     }
 
     fn container(resources: Value) -> Value {

@@ -13,6 +13,7 @@ use k8s_openapi::{
 };
 
 use super::rules;
+use crate::registry::strategy::Context;
 use crate::resources::shared::{
     addresses::{ip_warnings, legacy_ip, parse_sloppy},
     metadata::invalid_each,
@@ -98,7 +99,7 @@ pub(super) fn prepare(pod: &mut Pod, old: &Pod) {
 }
 
 /// Everything that is wrong with a changed status.
-pub(super) fn validate(pod: &Pod, old: &Pod) -> Faults {
+pub(super) fn validate(cx: &Context<'_>, pod: &Pod, old: &Pod) -> Faults {
     let (no_spec, no_status) = (PodSpec::default(), PodStatus::default());
     let spec = pod.spec.as_ref().unwrap_or(&no_spec);
     let status = pod.status.as_ref().unwrap_or(&no_status);
@@ -107,7 +108,7 @@ pub(super) fn validate(pod: &Pod, old: &Pod) -> Faults {
     let annotations_path = Path::new("metadata.annotations");
     let (annotations, old_annotations) = (&pod.metadata.annotations, &old.metadata.annotations);
     let mut faults = annotations::validate_update(annotations, old_annotations, &annotations_path);
-    faults.extend(annotations::validate(annotations, spec, &rules(old), &annotations_path));
+    faults.extend(annotations::validate(annotations, spec, &rules(cx, old), &annotations_path));
     let path = Path::new("status");
     faults.extend(conditions(status.conditions.items(), &path.child("conditions")));
     faults.extend(nominated_node(status, old_spec, old_status, &path.child("nominatedNodeName")));

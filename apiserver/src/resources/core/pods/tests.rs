@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::resources::shared::testing::{
-    check_create, check_status_update, check_update, created, defaulted, merge, warnings,
+    check_create, check_status_update, check_update, created, defaulted, merge, warnings, with_context,
 };
 
 /// A pod with this merged into it; `null` takes away.
@@ -835,4 +835,17 @@ fn pods_without_a_node_go_at_once() {
         let pod = defaulted::<Pods>(pod(more.clone()));
         assert_eq!(Pods::grace_period(&pod, asked), Some(expected), "{more}");
     }
+}
+
+#[test]
+fn privileged_containers_may_be_disallowed() {
+    let faults = with_context(|cx| {
+        let cx = Context { allow_privileged: false, ..cx.clone() };
+        let pod = defaulted::<Pods>(container(json!({"securityContext": {"privileged": true}})));
+        Pods::validate(&cx, &pod).iter().map(ToString::to_string).collect::<Vec<_>>()
+    });
+    assert_eq!(
+        faults,
+        ["spec.containers[0].securityContext.privileged: Forbidden: disallowed by cluster policy"]
+    );
 }

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::{rules, validate_spec};
+use crate::registry::strategy::Context;
 use crate::resources::shared::{
     names::between,
     optional::{Entries, Items, Text, same},
@@ -15,8 +16,8 @@ use crate::resources::shared::{
 const CHANGEABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
 /// Everything that is wrong with a changed pod and with the change.
-pub(super) fn validate(pod: &Pod, old: &Pod) -> Faults {
-    let rules = rules(old);
+pub(super) fn validate(cx: &Context<'_>, pod: &Pod, old: &Pod) -> Faults {
+    let rules = rules(cx, old);
     let mut faults = validate_spec(pod, &rules);
     let nothing = PodSpec::default();
     let (spec, old_spec) = (pod.spec.as_ref().unwrap_or(&nothing), old.spec.as_ref().unwrap_or(&nothing));

@@ -205,6 +205,7 @@ fn common(container: &Container, around: &Surroundings<'_>, path: &Path) -> Faul
     faults.extend(security::validate_container(
         container.security_context.as_ref(),
         around.host_users,
+        around.rules,
         &path.child("securityContext"),
     ));
     faults

@@ -15,6 +15,7 @@ use super::{
     },
     affinity, annotations, any_container, paths, scheduling, security,
 };
+use crate::registry::strategy::Context;
 
 /// Where the strictest rules do not hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,11 +49,18 @@ pub(crate) struct Rules {
     pub toleration_comparisons: bool,
     /// The node's network may be used without the node's users.
     pub host_network_without_host_users: bool,
+    /// Nothing may be privileged.
+    pub unprivileged: bool,
 }
 
 // === impl Rules ===
 
 impl Rules {
+    /// The same, with what this server allows.
+    pub(crate) fn under(self, cx: &Context<'_>) -> Self {
+        Self { unprivileged: !cx.allow_privileged, ..self }
+    }
+
     /// The rules of a new pod, or of a pod that was like `old`.
     pub(crate) fn of_pod(old: Option<(&PodSpec, Option<&BTreeMap<String, String>>)>) -> Self {
         Self { is_pod: true, ..Self::of_template(old) }
@@ -63,6 +71,7 @@ impl Rules {
         let Some((spec, annotations)) = old else { return Self::default() };
         Self {
             is_pod: false,
+            unprivileged: false,
             invalid_deletion_cost: !annotations::has_deletion_cost_or_none(annotations),
             invalid_affinity_values: affinity::has_malformed_selector(spec),
             invalid_required_node_values: requires_invalid_node_value(spec),

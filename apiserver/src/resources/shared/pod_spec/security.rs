@@ -25,9 +25,17 @@ const WINDOWS_DOMAIN_LENGTH_MAX: usize = 256;
 const WINDOWS_USER_LENGTH_MAX: usize = 104;
 
 /// Faults of a container's security context.
-pub(super) fn validate_container(context: Option<&SecurityContext>, host_users: bool, path: &Path) -> Faults {
+pub(super) fn validate_container(
+    context: Option<&SecurityContext>,
+    host_users: bool,
+    rules: &Rules,
+    path: &Path,
+) -> Faults {
     let Some(context) = context else { return Vec::new() };
     let mut faults = Vec::new();
+    if rules.unprivileged && context.privileged.is_on() {
+        faults.push(Fault::forbidden(&path.child("privileged"), "disallowed by cluster policy"));
+    }
     for (field, id) in [("runAsUser", context.run_as_user), ("runAsGroup", context.run_as_group)] {
         faults.extend(self::id(&path.child(field), id));
     }
@@ -324,7 +332,7 @@ static DNS_DOMAIN: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// Faults of containers that are processes of a Windows node: then all must be.
-pub(super) fn host_processes(spec: &PodSpec, path: &Path) -> Faults {
+pub(super) fn host_processes(spec: &PodSpec, rules: &Rules, path: &Path) -> Faults {
     let of_pod = spec
         .security_context
         .as_ref()
@@ -366,6 +374,9 @@ pub(super) fn host_processes(spec: &PodSpec, path: &Path) -> Faults {
                 false,
                 "hostNetwork must be true if pod contains any hostProcess containers",
             ));
+        }
+        if rules.unprivileged {
+            faults.push(Fault::forbidden(path, "hostProcess containers are disallowed by cluster policy"));
         }
     }
     faults

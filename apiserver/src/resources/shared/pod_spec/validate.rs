@@ -100,7 +100,7 @@ pub(crate) fn validate(spec: &PodSpec, pod: Option<PodMeta<'_>>, rules: &Rules, 
         rules,
         &path.child("topologySpreadConstraints"),
     ));
-    faults.extend(security::host_processes(spec, path));
+    faults.extend(security::host_processes(spec, rules, path));
     faults.extend(os::own_users(spec, rules, path));
     faults.extend(dns::hostname_override(spec, path));
     faults.extend(name_like("serviceAccountName", spec.service_account_name.text(), path));
