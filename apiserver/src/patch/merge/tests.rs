@@ -45,12 +45,21 @@ fn what_is_no_patch_is_refused_in_upstreams_words() {
     assert_eq!(decode(b"{\"a\":1,\"a\":2}", true).unwrap().1, [r#"duplicate field "a""#]);
 }
 
+fn has_list(value: &Value) -> bool {
+    match value {
+        Value::Array(_) => true,
+        Value::Object(fields) => fields.values().any(has_list),
+        _ => false,
+    }
+}
+
 proptest! {
     #[test]
     fn merging_twice_is_merging_once(original in crate::patch::tests::any_json(), patch in crate::patch::tests::any_json()) {
         let (original, patch) = (json!({"a": original}), json!({"a": patch}));
         let once = merge(original, patch.clone());
-        if !patch["a"].is_array() {
+        // A list that replaces a map keeps its nulls, and loses them when it replaces a list: upstream has it so.
+        if !has_list(&patch) {
             prop_assert_eq!(merge(once.clone(), patch), once);
         }
     }
