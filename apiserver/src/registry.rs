@@ -122,6 +122,7 @@ impl Call {
             now: self.now,
             user: &self.user,
             namespace: self.scope(),
+            group: self.served.resource.names().group,
             dry_run: self.dry_run,
             allow_privileged: registry.allow_privileged,
         }

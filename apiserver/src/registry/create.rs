@@ -152,7 +152,8 @@ pub(super) fn refuse(call: &Call, name: &str, faults: Faults) -> Result<(), Stat
     if faults.is_empty() {
         return Ok(());
     }
-    Err(Status::invalid(&call.served.resource.kind(), name, &faults))
+    // Told of the kind that is stored, whatever it was addressed as.
+    Err(Status::invalid(&call.served.storage.resource.kind(), name, &faults))
 }
 
 fn exhausted(status: Status) -> Status {

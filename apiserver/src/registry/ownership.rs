@@ -7,7 +7,7 @@ use super::{Call, Registry, strategy::Part};
 use crate::patch::apply::{BuiltIn, FieldManager, Reset, set::Pattern};
 
 const STATUS: &[&Pattern] = &[&["status"]];
-const ALL_BUT_STATUS: &[&Pattern] = &[&["spec"], &["metadata", "labels"]];
+const SPEC: &[&Pattern] = &[&["spec"]];
 const NOTHING: &[&Pattern] = &[];
 
 impl Call {
@@ -16,11 +16,12 @@ impl Call {
         let kind = self.served.resource.kind();
         let convert = |object: &Value, api_version: &str| self.served.convert(object, api_version);
         let versions = BuiltIn { kind: &kind, convert: Some(&convert) };
-        let reset = match part {
+        let usual = match part {
             Part::Main if self.served.resource.has_status() => Reset::Fields(STATUS),
-            Part::Status => Reset::Fields(ALL_BUT_STATUS),
+            Part::Status => Reset::Fields(SPEC),
             Part::Main | Part::Sub(_) => Reset::Fields(NOTHING),
         };
+        let reset = self.served.resource.resets(part).unwrap_or(usual);
         work(FieldManager {
             kind: &kind,
             versions: &versions,

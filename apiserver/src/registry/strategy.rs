@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::catalogue::Conversion;
-use crate::{authn::user::User, resources::shared::metadata};
+use crate::{authn::user::User, patch::apply::Reset, resources::shared::metadata};
 
 /// What a kind is called, where it lives and what it has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -89,6 +89,8 @@ pub struct Context<'a> {
     pub user: &'a User,
     /// The namespace of the request; empty for cluster-scoped kinds.
     pub namespace: &'a str,
+    /// The group of the request: of kinds that are served by two (Events) it says by which.
+    pub group: &'a str,
     /// Whether nothing will be stored.
     pub dry_run: bool,
     /// Whether containers may be privileged.
@@ -128,6 +130,9 @@ pub trait Strategy: Send + Sync + 'static {
     const UNCONDITIONAL_UPDATE: bool = true;
     /// Subresources that write a part of the object, besides the status.
     const SUBRESOURCES: &'static [Subresource<Self::Object>] = &[];
+    /// What the server puts back in writes of a part, where that is not the status in writes of the rest and the spec
+    /// in writes of the status. Nobody is on record for it.
+    const RESETS: &'static [(Part, Reset<'static>)] = &[];
     /// Fields that selectors can name.
     const SELECTABLE: &'static [SelectableField] = &[];
     /// What callers are told about the kind's own future, with every answer.
@@ -244,6 +249,8 @@ pub trait Resource: fmt::Debug + Send + Sync + 'static {
     fn has_status(&self) -> bool;
     /// The subresource of that name that writes a part of the object.
     fn part(&self, subresource: &str) -> Option<Part>;
+    /// What the server puts back in writes of a part, if that is special.
+    fn resets(&self, part: Part) -> Option<Reset<'static>>;
     /// When the generation grows.
     fn generation(&self) -> Generation;
     /// Whether an update of a missing object creates it.
@@ -382,6 +389,10 @@ impl<S: Strategy> Resource for Kind<S> {
             return Some(Part::Status);
         }
         S::SUBRESOURCES.iter().find(|it| it.name == subresource).map(|it| Part::Sub(it.name))
+    }
+
+    fn resets(&self, part: Part) -> Option<Reset<'static>> {
+        S::RESETS.iter().find(|(of, _)| *of == part).map(|(_, reset)| *reset)
     }
 
     fn generation(&self) -> Generation {

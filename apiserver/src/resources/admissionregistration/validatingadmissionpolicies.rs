@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     columns::json_path::JsonPath,
-    registry::strategy::{Context, Generation, Names, Strategy},
+    patch::apply::Reset,
+    registry::strategy::{Context, Generation, Names, Part, Strategy},
     resources::shared::{
         conditions,
         metadata::{invalid_each, keep_for_status},
@@ -43,6 +44,8 @@ impl Strategy for ValidatingAdmissionPolicies {
         categories: &["api-extensions"],
         namespaced: false,
     };
+    const RESETS: &'static [(Part, Reset<'static>)] =
+        &[(Part::Status, Reset::Fields(&[&["spec"], &["metadata"]]))];
     const GENERATION: Generation = Generation::Spec;
     const STATUS: bool = true;
     const UNCONDITIONAL_UPDATE: bool = false;

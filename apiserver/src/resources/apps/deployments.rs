@@ -10,7 +10,8 @@ use k8s_openapi::{
 use serde_json::Value;
 
 use crate::{
-    registry::strategy::{Context, Generation, Names, Strategy},
+    patch::apply::Reset,
+    registry::strategy::{Context, Generation, Names, Part, Strategy},
     resources::shared::{
         optional::{Text, negative, same},
         pod_spec::Rules,
@@ -36,6 +37,8 @@ impl Strategy for Deployments {
         categories: &["all"],
         namespaced: true,
     };
+    const RESETS: &'static [(Part, Reset<'static>)] =
+        &[(Part::Status, Reset::Fields(&[&["spec"], &["metadata", "labels"]]))];
     const GENERATION: Generation = Generation::SpecOrAnnotations;
     const STATUS: bool = true;
     const REJUDGES_METADATA: bool = false;

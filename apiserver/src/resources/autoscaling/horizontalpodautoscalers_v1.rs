@@ -1,15 +1,12 @@
-//! HorizontalPodAutoscalers: `horizontalpodautoscalers` of `autoscaling/v1`, stored as those of `autoscaling/v2`.
+//! HorizontalPodAutoscalers: `horizontalpodautoscalers` of `autoscaling/v1`, stored as those of `autoscaling/v2`,
+//! whose rules judge both.
 
-use api_types::field::Faults;
 use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
 
-use super::{
-    conversion::{hpa_to_v2, value_to_v1, value_to_v2},
-    horizontalpodautoscalers::{faults, status_faults},
-};
+use super::conversion::{value_to_v1, value_to_v2};
 use crate::registry::{
     catalogue::Conversion,
-    strategy::{Context, Names, Strategy},
+    strategy::{Names, Strategy},
 };
 
 /// The strategy of HorizontalPodAutoscalers.
@@ -39,26 +36,6 @@ impl Strategy for HorizontalPodAutoscalersV1 {
     fn default(object: &mut HorizontalPodAutoscaler) {
         object.spec.min_replicas.get_or_insert(1);
     }
-
-    fn validate(_cx: &Context<'_>, object: &HorizontalPodAutoscaler) -> Faults {
-        faults(&hpa_to_v2(object), None)
-    }
-
-    fn validate_update(
-        _cx: &Context<'_>,
-        object: &HorizontalPodAutoscaler,
-        old: &HorizontalPodAutoscaler,
-    ) -> Faults {
-        faults(&hpa_to_v2(object), Some(&hpa_to_v2(old)))
-    }
-
-    fn validate_status_update(
-        _cx: &Context<'_>,
-        object: &HorizontalPodAutoscaler,
-        _old: &HorizontalPodAutoscaler,
-    ) -> Faults {
-        status_faults(&hpa_to_v2(object))
-    }
 }
 
 #[cfg(test)]
@@ -66,14 +43,15 @@ mod tests {
     use serde_json::json;
 
     use super::HorizontalPodAutoscalersV1;
-    use crate::resources::shared::testing::check_create;
+    use crate::resources::shared::testing::created;
 
     #[test]
-    fn faults_are_those_of_the_stored_form() {
+    fn there_is_one_replica_at_least_unless_said() {
+        let spec =
+            json!({"maxReplicas": 3, "scaleTargetRef": {"kind": "D", "name": "d", "apiVersion": "apps/v1"}});
         assert_eq!(
-            check_create::<HorizontalPodAutoscalersV1>(json!({"spec": {"maxReplicas": 3,
-                "targetCPUUtilizationPercentage": 0, "scaleTargetRef": {"kind": "D", "name": "d", "apiVersion": "apps/v1"}}})),
-            ["spec.metrics[0].resource.target.averageUtilization: Invalid value: 0: must be greater than 0"]
+            created::<HorizontalPodAutoscalersV1>(json!({"spec": spec})).pointer("/spec/minReplicas"),
+            Some(&json!(1))
         );
     }
 }

@@ -16,7 +16,8 @@ use k8s_openapi::{
 
 use self::encoded::{certificate_fault, request_fault};
 use crate::{
-    registry::strategy::{Context, Names, SelectableField, Strategy, Subresource},
+    patch::apply::Reset,
+    registry::strategy::{Context, Names, Part, SelectableField, Strategy, Subresource},
     resources::shared::{
         names::path_segment,
         optional::{Items, same},
@@ -81,6 +82,11 @@ impl Strategy for CertificateSigningRequests {
         categories: &[],
         namespaced: false,
     };
+    const RESETS: &'static [(Part, Reset<'static>)] = &[
+        (Part::Main, Reset::Fields(&[&["spec"], &["status"]])),
+        (Part::Status, Reset::Fields(&[&["spec"], &["status", "conditions"]])),
+        (Part::Sub("approval"), Reset::Fields(&[&["spec"], &["status", "certificate"]])),
+    ];
     const STATUS: bool = true;
     const SUBRESOURCES: &'static [Subresource<CertificateSigningRequest>] =
         &[Subresource { name: "approval", prepare: prepare_for_approval, validate: approval_faults }];

@@ -90,14 +90,37 @@ impl Strategy for Events {
         path_segment(name, prefix)
     }
 
-    fn validate(_cx: &Context<'_>, object: &Event) -> Faults {
-        old_faults(object, "reportingComponent")
+    fn validate(cx: &Context<'_>, object: &Event) -> Faults {
+        let mut faults = old_faults(object, reporter(cx));
+        if is_strict(cx) {
+            let name = object.metadata.name.text();
+            faults.extend(invalid_each(&Path::new("metadata.name"), name, dns1123_subdomain(name)));
+            faults.extend(strict_faults(object));
+        }
+        faults
+    }
+
+    fn validate_update(cx: &Context<'_>, object: &Event, old: &Event) -> Faults {
+        let mut faults = old_faults(object, reporter(cx));
+        if is_strict(cx) {
+            faults.extend(strict_update_faults(object, old));
+        }
+        faults
     }
 }
 
-/// What is wrong by the rules that all events meet. `reporter` is what the written version calls the reporting
-/// controller.
-pub(crate) fn old_faults(event: &Event, reporter: &str) -> Faults {
+/// Whether the event is written through the newer group.
+fn is_strict(cx: &Context<'_>) -> bool {
+    cx.group == "events.k8s.io"
+}
+
+/// What the group that is written through calls the reporting controller.
+fn reporter(cx: &Context<'_>) -> &'static str {
+    if is_strict(cx) { "reportingController" } else { "reportingComponent" }
+}
+
+/// What is wrong by the rules that all events meet.
+fn old_faults(event: &Event, reporter: &str) -> Faults {
     let mut faults = Vec::new();
     let namespace = event.metadata.namespace.text();
     let involved = event.involved_object.namespace.text();
@@ -143,7 +166,7 @@ fn too_long(path: &Path, value: &str, max: usize) -> Option<Fault> {
 }
 
 /// What else is wrong with a new event of the newer group. Paths are those of the stored form.
-pub(crate) fn strict_faults(event: &Event) -> Faults {
+fn strict_faults(event: &Event) -> Faults {
     let mut faults = series_faults(event);
     if event.event_time.is_none() {
         faults.push(Fault::required(&Path::new("eventTime"), ""));
@@ -168,7 +191,7 @@ pub(crate) fn strict_faults(event: &Event) -> Faults {
 }
 
 /// What is wrong with a change of an event through the newer group: all but the series is fixed.
-pub(crate) fn strict_update_faults(event: &Event, old: &Event) -> Faults {
+fn strict_update_faults(event: &Event, old: &Event) -> Faults {
     let mut faults = Vec::new();
     if event.series != old.series {
         faults.extend(series_faults(event));
@@ -286,10 +309,11 @@ fn translate(event: Value, api_version: &str, renamed: impl Fn(&str) -> Option<&
 
 #[cfg(test)]
 mod tests {
+    use api_types::typed::Typed;
     use serde_json::json;
 
     use super::*;
-    use crate::resources::shared::testing::check_create;
+    use crate::resources::shared::testing::{check_create, with_context};
 
     #[test]
     fn an_event_lives_in_the_namespace_of_what_it_is_about() {
@@ -328,6 +352,59 @@ mod tests {
                 "reason: Required value",
                 r#"message: Invalid value: "": can have at most 1024 characters"#,
             ]
+        );
+    }
+
+    /// The faults of writing events of the newer group, given in its form.
+    fn strict(new: Value, old: Option<Value>) -> Vec<String> {
+        let event = |event: Value| Event::from_value(&event_to_core(event)).unwrap();
+        with_context(|cx| {
+            let cx = Context { group: "events.k8s.io", ..cx.clone() };
+            let faults = match old {
+                None => Events::validate(&cx, &event(new)),
+                Some(old) => Events::validate_update(&cx, &event(new), &event(old)),
+            };
+            faults.iter().map(ToString::to_string).collect()
+        })
+    }
+
+    fn newer(change: impl FnOnce(&mut Value)) -> Value {
+        let mut event = json!({
+            "metadata": {"name": "e", "namespace": "default"}, "eventTime": "2024-01-01T00:00:00.000000Z", "type": "Normal",
+            "reportingController": "example.com/a", "reportingInstance": "b", "action": "c", "reason": "d",
+        });
+        change(&mut event);
+        event
+    }
+
+    #[test]
+    fn a_new_event_of_the_newer_group_has_a_time_and_none_of_the_old_fields() {
+        assert_eq!(strict(newer(|_| ()), None), [""; 0]);
+        assert_eq!(
+            strict(json!({"metadata": {"name": "e", "namespace": "default"}, "deprecatedCount": 1}), None),
+            [
+                "eventTime: Required value",
+                r#"type: Invalid value: "": has invalid value: "#,
+                r#"count: Invalid value: "": needs to be unset"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn only_the_series_of_an_event_of_the_newer_group_changes() {
+        let series = |count| {
+            newer(|it| {
+                it["series"] = json!({"count": count, "lastObservedTime": "2024-01-01T00:00:01.000000Z"});
+            })
+        };
+        assert_eq!(strict(series(2), Some(newer(|_| ()))), [""; 0]);
+        assert_eq!(
+            strict(series(1), Some(newer(|_| ()))),
+            [r#"series.count: Invalid value: "": should be at least 2"#]
+        );
+        assert_eq!(
+            strict(newer(|it| it["note"] = json!("x")), Some(newer(|_| ()))),
+            [r#"message: Invalid value: "x": field is immutable"#]
         );
     }
 

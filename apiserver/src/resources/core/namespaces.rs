@@ -4,7 +4,8 @@ use api_types::field::{Fault, Faults, Path};
 use k8s_openapi::api::core::v1::{Namespace, NamespaceStatus};
 
 use crate::{
-    registry::strategy::{Context, Names, SelectableField, Strategy, Subresource},
+    patch::apply::Reset,
+    registry::strategy::{Context, Names, Part, SelectableField, Strategy, Subresource},
     resources::shared::{
         metadata::{invalid_each, unknown_finalizer},
         names::{self, qualified_name},
@@ -33,6 +34,8 @@ impl Strategy for Namespaces {
         categories: &[],
         namespaced: false,
     };
+    const RESETS: &'static [(Part, Reset<'static>)] =
+        &[(Part::Sub("finalize"), Reset::Fields(&[&["status"]]))];
     const RETURNS_DELETED: bool = true;
     const VERBS: &'static [&'static str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
     const STATUS: bool = true;

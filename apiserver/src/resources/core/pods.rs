@@ -19,7 +19,8 @@ use k8s_openapi::{
 };
 
 use crate::{
-    registry::strategy::{Context, Generation, Names, SelectableField, Strategy, Subresource},
+    patch::apply::Reset,
+    registry::strategy::{Context, Generation, Names, Part, SelectableField, Strategy, Subresource},
     resources::shared::{
         names::dns1123_label,
         optional::{Entries, Items, Switch, Text},
@@ -55,6 +56,10 @@ impl Strategy for Pods {
         categories: &["all"],
         namespaced: true,
     };
+    const RESETS: &'static [(Part, Reset<'static>)] = &[(
+        Part::Status,
+        Reset::Fields(&[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]]),
+    )];
     const RETURNS_DELETED: bool = true;
     const GENERATION: Generation = Generation::Spec;
     const STATUS: bool = true;

@@ -94,6 +94,13 @@ impl Strategy for Services {
             .collect()
     }
 
+    /// Upstream leaves it in the store and takes it out of what is read.
+    fn canonicalize(object: &mut Service) {
+        if let Some(spec) = object.spec.as_mut().filter(|spec| !needs_cluster_ip(spec)) {
+            spec.internal_traffic_policy = None;
+        }
+    }
+
     fn warnings(_cx: &Context<'_>, object: &Service, _old: Option<&Service>) -> Vec<String> {
         let spec = spec_of(object);
         let path = Path::new("spec");

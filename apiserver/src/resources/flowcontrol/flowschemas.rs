@@ -8,7 +8,8 @@ use k8s_openapi::api::flowcontrol::v1::{
 
 use super::{condition_faults, internal, mandatory, printed};
 use crate::{
-    registry::strategy::{Context, Generation, Names, Strategy},
+    patch::apply::Reset,
+    registry::strategy::{Context, Generation, Names, Part, Strategy},
     resources::shared::{
         metadata::{invalid_each, keep_for_status},
         names::{dns_label, dns_subdomain},
@@ -38,6 +39,8 @@ impl Strategy for FlowSchemas {
         categories: &[],
         namespaced: false,
     };
+    const RESETS: &'static [(Part, Reset<'static>)] =
+        &[(Part::Status, Reset::Fields(&[&["spec"], &["metadata"]]))];
     const GENERATION: Generation = Generation::Spec;
     const STATUS: bool = true;
 

@@ -4,7 +4,8 @@ use api_types::field::{BadValue, Fault, Faults, Path};
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 
 use crate::{
-    registry::strategy::{Context, Names, Strategy},
+    patch::apply::Reset,
+    registry::strategy::{Context, Names, Part, Strategy},
     resources::shared::{addresses, metadata::keep_for_status, net::range_family, optional::Items},
 };
 
@@ -24,6 +25,8 @@ impl Strategy for ServiceCIDRs {
         categories: &[],
         namespaced: false,
     };
+    const RESETS: &'static [(Part, Reset<'static>)] =
+        &[(Part::Status, Reset::Fields(&[&["spec"], &["metadata"]]))];
     const REJUDGES_METADATA: bool = false;
     const STATUS: bool = true;
 

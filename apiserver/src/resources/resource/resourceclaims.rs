@@ -10,7 +10,8 @@ use super::{
     claim::{self, Requests},
 };
 use crate::{
-    registry::strategy::{Context, Names, Strategy},
+    patch::apply::Reset,
+    registry::strategy::{Context, Names, Part, Strategy},
     resources::shared::{metadata::keep_for_status, optional::immutable},
 };
 
@@ -30,6 +31,8 @@ impl Strategy for ResourceClaims {
         categories: &[],
         namespaced: true,
     };
+    const RESETS: &'static [(Part, Reset<'static>)] =
+        &[(Part::Status, Reset::Fields(&[&["spec"], &["metadata"]]))];
     const RETURNS_DELETED: bool = true;
     const STATUS: bool = true;
 

@@ -17,7 +17,7 @@ pub(crate) fn with_context<T>(run: impl FnOnce(&Context<'_>) -> T) -> T {
 /// Runs with a context of this user.
 pub(crate) fn with_user<T>(user: &User, run: impl FnOnce(&Context<'_>) -> T) -> T {
     let now = Timestamp::from_second(1_700_000_000).unwrap();
-    run(&Context { now, user, namespace: "default", dry_run: false, allow_privileged: true })
+    run(&Context { now, user, namespace: "default", group: "", dry_run: false, allow_privileged: true })
 }
 
 /// The object as the strategy's type, with defaults.

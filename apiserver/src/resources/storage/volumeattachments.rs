@@ -7,7 +7,8 @@ use k8s_openapi::api::storage::v1::{
 use serde_json::json;
 
 use crate::{
-    registry::strategy::{Context, Names, Strategy},
+    patch::apply::Reset,
+    registry::strategy::{Context, Names, Part, Strategy},
     resources::{
         core::persistentvolumes::default_sources,
         shared::{
@@ -39,6 +40,8 @@ impl Strategy for VolumeAttachments {
         categories: &[],
         namespaced: false,
     };
+    const RESETS: &'static [(Part, Reset<'static>)] =
+        &[(Part::Status, Reset::Fields(&[&["spec"], &["metadata"]]))];
     const RETURNS_DELETED: bool = true;
     const STATUS: bool = true;
     const UNCONDITIONAL_UPDATE: bool = false;
