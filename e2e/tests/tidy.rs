@@ -54,7 +54,8 @@ fn the_arrows_point_one_way() {
 
 #[test]
 fn every_module_says_what_it_is_for() {
-    for file in sources() {
+    // A file of tests is about the module it stands under.
+    for file in sources().into_iter().filter(|file| !file.ends_with("tests.rs")) {
         let text = fs::read_to_string(&file).unwrap();
         assert!(text.starts_with("//!"), "{} has no header", file.display());
         assert!(

@@ -1,5 +1,7 @@
 //! Logs: one line an event on standard error, filtered by `RUST_LOG`, as JSON if `BINNACLE_LOG_FORMAT=json`.
 
+use std::io::{self, IsTerminal as _};
+
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// Starts logging for the process; a second call changes nothing.
@@ -8,9 +10,13 @@ pub fn start() {
     let registry = tracing_subscriber::registry().with(filter);
     let json = std::env::var("BINNACLE_LOG_FORMAT").is_ok_and(|format| format == "json");
     let started = if json {
-        registry.with(fmt::layer().json().with_writer(std::io::stderr)).try_init()
+        registry.with(fmt::layer().json().with_writer(io::stderr)).try_init()
     } else {
-        registry.with(fmt::layer().with_target(false).with_writer(std::io::stderr)).try_init()
+        registry
+            .with(
+                fmt::layer().with_target(false).with_ansi(io::stderr().is_terminal()).with_writer(io::stderr),
+            )
+            .try_init()
     };
     // Somebody started it before us: theirs stays.
     drop(started);
