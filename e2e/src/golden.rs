@@ -34,10 +34,6 @@ pub const TOPICS: &[&str] = &[
     "namespaces",
     "subresources",
     "auth",
-    "quota",
-    "admission",
-    "crd",
-    "crd-apply",
 ];
 
 /// What a replay came to.
