@@ -3,11 +3,23 @@
 //! First every plugin may change the object, then, when the registry has prepared and validated it, every plugin may
 //! refuse it. A plugin sees objects as JSON in the version they are stored in.
 
+mod certificate_approval;
+mod certificate_signing;
+mod certificate_subject_restriction;
+mod default_class;
+mod default_ingress_class;
+mod default_storage_class;
 mod default_toleration_seconds;
 mod namespace_lifecycle;
+mod persistent_volume_claim_resize;
+mod pod_resize_validator;
+mod pod_topology_labels;
 mod priority;
 mod role_escalation;
+mod runtime_class;
 mod service_account;
+mod signers;
+mod storage_object_in_use_protection;
 mod taint_nodes_by_condition;
 
 use std::{
@@ -17,6 +29,7 @@ use std::{
 
 use api_types::{
     kind::{GroupResource, GroupVersionKind},
+    object::ObjectExt as _,
     status::Status,
 };
 use futures::future::BoxFuture;
@@ -104,6 +117,16 @@ pub fn default_chain(server: Weak<Server>) -> Chain {
         Box::new(taint_nodes_by_condition::TaintNodesByCondition),
         Box::new(priority::Priority(server.clone())),
         Box::new(default_toleration_seconds::DefaultTolerationSeconds),
+        Box::new(default_storage_class::DefaultStorageClass(server.clone())),
+        Box::new(storage_object_in_use_protection::StorageObjectInUseProtection),
+        Box::new(persistent_volume_claim_resize::PersistentVolumeClaimResize(server.clone())),
+        Box::new(runtime_class::RuntimeClass(server.clone())),
+        Box::new(certificate_approval::CertificateApproval(server.clone())),
+        Box::new(certificate_signing::CertificateSigning(server.clone())),
+        Box::new(certificate_subject_restriction::CertificateSubjectRestriction),
+        Box::new(default_ingress_class::DefaultIngressClass(server.clone())),
+        Box::new(pod_topology_labels::PodTopologyLabels(server.clone())),
+        Box::new(pod_resize_validator::PodResizeValidator(server.clone())),
         Box::new(role_escalation::RoleEscalation(server)),
     ])
 }
@@ -140,9 +163,11 @@ impl Attributes {
         self.resource.group == group && self.resource.resource == resource && self.subresource == subresource
     }
 
-    /// 403, in upstream's words.
+    /// 403, in upstream's words. What has no name yet is told of by the prefix its name will have.
     pub fn forbidden(&self, why: impl fmt::Display) -> Status {
-        Status::forbidden(&self.resource, &self.name, why)
+        let known = [self.name.as_str(), self.object.name(), self.object.meta_str("generateName")];
+        let name = known.into_iter().find(|name| !name.is_empty()).unwrap_or("Unknown");
+        Status::forbidden(&self.resource, name, why)
     }
 }
 

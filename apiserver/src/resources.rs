@@ -11,7 +11,7 @@ mod authentication;
 mod authorization;
 mod autoscaling;
 mod batch;
-mod certificates;
+pub(crate) mod certificates;
 mod coordination;
 pub(crate) mod core;
 mod discovery;
@@ -22,7 +22,7 @@ mod node;
 mod policy;
 mod rbac;
 mod resource;
-mod scheduling;
+pub(crate) mod scheduling;
 pub mod shared;
 mod storage;
 

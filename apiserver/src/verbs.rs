@@ -82,12 +82,14 @@ pub async fn run(server: &Arc<Server>, asked: Asked) -> Result<Answer, Status> {
     if !allowed || (names.namespaced && asked.info.namespace.is_empty() && needs_namespace(&verb)) {
         return Err(method_not_allowed());
     }
-    let deprecated = asked.served.resource.deprecated();
-    let mut answer = dispatch(server, asked, &verb).await?;
-    if let Some(warning) = deprecated {
-        respond::warn(&mut answer, &[warning.to_owned()]);
+    let deprecated: Vec<String> = asked.served.resource.deprecated().into_iter().map(str::to_owned).collect();
+    match dispatch(server, asked, &verb).await {
+        Ok(mut answer) => {
+            respond::warn(&mut answer, &deprecated);
+            Ok(answer)
+        }
+        Err(status) => Err(status.with_warnings(deprecated)),
     }
-    Ok(answer)
 }
 
 async fn dispatch(server: &Arc<Server>, asked: Asked, verb: &str) -> Result<Answer, Status> {

@@ -521,9 +521,17 @@ fn is_empty(value: &Value) -> bool {
 pub(super) fn is_omitted(field: &Field, value: &Value) -> bool {
     match field.omit {
         Omit::Never => false,
-        Omit::Empty => !field.pointer && !field.shape.is_go_struct() && is_empty(value),
+        Omit::Empty => {
+            !field.pointer && !field.shape.is_go_struct() && is_empty(value) && !says_none(field, value)
+        }
         Omit::Zero => !field.pointer && *value == zero(&field.shape),
     }
+}
+
+/// Whether an empty list of this field is a word against the default, and not an absence. Validation refuses it later,
+/// so that it is never encoded.
+fn says_none(field: &Field, value: &Value) -> bool {
+    value.is_array() && (field.owner_go_name, field.json) == ("HPAScalingRules", "policies")
 }
 
 /// How Go writes the zero of a shape.

@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
 use super::{Attributes, Operation, Plugin};
-use crate::server::Server;
+use crate::{resources::scheduling::priorityclasses::is_system_class, server::Server};
 
 const GROUP: &str = "scheduling.k8s.io";
 
@@ -89,6 +89,13 @@ impl Priority {
     }
 
     async fn check(&self, attributes: &Attributes) -> Result<(), Status> {
+        // Upstream has this in the storage of the kind, which comes to the same.
+        if attributes.operation == Operation::Delete
+            && attributes.is(GROUP, "priorityclasses", "")
+            && is_system_class(&attributes.name)
+        {
+            return Err(attributes.forbidden("this is a system priority class and cannot be deleted"));
+        }
         if !attributes.is(GROUP, "priorityclasses", "")
             || !matches!(attributes.operation, Operation::Create | Operation::Update)
             || attributes.object.get("globalDefault").and_then(Value::as_bool) != Some(true)

@@ -84,6 +84,9 @@ pub fn failure(status: &Status, media: Media) -> Answer {
     if code == 401 {
         answer.headers_mut().remove(header::WWW_AUTHENTICATE);
     }
+    if let Some(warnings) = &status.warnings {
+        warn(&mut answer, &warnings.0);
+    }
     answer
 }
 

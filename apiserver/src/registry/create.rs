@@ -58,7 +58,7 @@ impl Registry {
                         return Err(exhausted(status));
                     }
                 }
-                Err(status) => return Err(status),
+                Err(status) => return Err(status.with_warnings(warnings)),
                 Ok(object) => {
                     return Ok(Written { object: call.served.serve(object), created: true, warnings });
                 }

@@ -153,14 +153,15 @@ impl Registry {
         let outcome =
             self.change(call, plan, current, object, &mut attributes, &mut warnings, !unconditional).await;
         self.settle_claim(claim, matches!(outcome, Ok(Outcome::Written(_)))).await;
-        outcome.map(|outcome| match outcome {
-            Outcome::Written(mut written) => {
+        match outcome {
+            Ok(Outcome::Written(mut written)) => {
                 written.object = call.served.serve(written.object);
                 written.warnings = warnings;
-                Outcome::Written(written)
+                Ok(Outcome::Written(written))
             }
-            other => other,
-        })
+            Ok(other) => Ok(other),
+            Err(status) => Err(status.with_warnings(warnings)),
+        }
     }
 
     /// The part of an attempt from the strategy on.

@@ -66,8 +66,12 @@ pub(super) async fn patch_part(server: &Arc<Server>, mut asked: Asked, part: Par
             *warnings.lock() = dropped;
             Ok(object)
         })
-        .await?;
+        .await;
     let mut warnings = warnings.into_inner();
+    let written = match written {
+        Ok(written) => written,
+        Err(status) => return Err(status.with_warnings(warnings)),
+    };
     warnings.extend(written.warnings);
     let mut answer = asked.answer(server, if written.created { 201 } else { 200 }, &written.object)?;
     respond::warn(&mut answer, &warnings);

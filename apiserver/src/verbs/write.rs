@@ -37,7 +37,10 @@ pub(super) async fn create(server: &Arc<Server>, mut asked: Asked) -> Result<Ans
         return asked.answer(server, 201, &answer);
     }
     let call = asked.call(server, &options);
-    let written = server.registry.create(&call, object).await?;
+    let written = match server.registry.create(&call, object).await {
+        Ok(written) => written,
+        Err(status) => return Err(status.with_warnings(warnings)),
+    };
     warnings.extend(written.warnings);
     let mut answer = asked.answer(server, 201, &written.object)?;
     respond::warn(&mut answer, &warnings);
@@ -56,7 +59,10 @@ pub(super) async fn update(server: &Arc<Server>, mut asked: Asked) -> Result<Ans
     check_name(&object, &asked.info.name)?;
     let call = asked.call(server, &options);
     let plan = Plan { part: Part::Main, create_missing: false, uid_precondition: true, owned: false };
-    let written = server.registry.update(&call, plan, &|_| Ok(object.clone())).await?;
+    let written = match server.registry.update(&call, plan, &|_| Ok(object.clone())).await {
+        Ok(written) => written,
+        Err(status) => return Err(status.with_warnings(warnings)),
+    };
     warnings.extend(written.warnings);
     let mut answer = asked.answer(server, if written.created { 201 } else { 200 }, &written.object)?;
     respond::warn(&mut answer, &warnings);

@@ -14,6 +14,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::Time,
 };
 
+pub(crate) use self::encoded::organizations;
 use self::encoded::{certificate_fault, request_fault};
 use crate::{
     patch::apply::Reset,

@@ -41,7 +41,7 @@ impl Strategy for PriorityClasses {
         let name = object.metadata.name.text();
         let mut faults = Vec::new();
         if name.starts_with("system-") {
-            if let Err(why) = is_system_class(object) {
+            if let Err(why) = check_system_class(object) {
                 faults.push(Fault::forbidden(
                     &Path::new("metadata.name"),
                     format!(
@@ -76,7 +76,12 @@ impl Strategy for PriorityClasses {
     }
 }
 
-fn is_system_class(object: &PriorityClass) -> Result<(), String> {
+/// Whether this is the name of one of the system's own classes.
+pub(crate) fn is_system_class(name: &str) -> bool {
+    SYSTEM.iter().any(|(system, _)| *system == name)
+}
+
+fn check_system_class(object: &PriorityClass) -> Result<(), String> {
     let name = object.metadata.name.text();
     let Some((_, value)) = SYSTEM.iter().find(|(system, _)| *system == name) else {
         return Err(format!("{name} is not a known system priority class"));

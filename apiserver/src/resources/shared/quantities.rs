@@ -193,6 +193,15 @@ pub(crate) fn requests_of_containers(spec: &PodSpec) -> Amounts {
     })
 }
 
+/// What a pod requests of its node: what is said of it as a whole, else its containers', and its overhead.
+pub(crate) fn requests_of_pod(spec: &PodSpec) -> Amounts {
+    let mut requests = requests_of_containers(spec);
+    let whole = amounts(spec.resources.as_ref().and_then(|resources| resources.requests.as_ref()));
+    requests.extend(whole.into_iter().filter(|(name, _)| is_pod_level(name)));
+    add(&mut requests, &amounts(spec.overhead.as_ref()));
+    requests
+}
+
 /// What the containers of a pod are limited to together, counted as [`requests_of_containers`].
 pub(crate) fn limits_of_containers(spec: &PodSpec) -> Amounts {
     over_containers(spec, |container| {

@@ -35,6 +35,19 @@ pub(super) fn request_fault(pem: &[u8]) -> Option<String> {
     Some(wrong.to_owned())
 }
 
+/// The organizations that a request for a certificate names as its subject's: the groups of the client it will be of.
+///
+/// # Errors
+/// Why it is no such request, in Go's words.
+pub(crate) fn organizations(pem: &[u8]) -> Result<Vec<String>, String> {
+    let first = blocks(pem).into_iter().next().filter(|block| block.label == "CERTIFICATE REQUEST");
+    let Some(block) = first else { return Err("PEM block type must be CERTIFICATE REQUEST".to_owned()) };
+    let (_, request) = X509CertificationRequest::from_der(&block.content)
+        .map_err(|_malformed| "asn1: structure error: malformed certificate request".to_owned())?;
+    let subject = &request.certification_request_info.subject;
+    Ok(subject.iter_organization().filter_map(|it| it.as_str().ok()).map(str::to_owned).collect())
+}
+
 /// What is wrong with a chain of certificates, if anything. None at all is fine.
 pub(super) fn certificate_fault(pem: &[u8]) -> Option<String> {
     if pem.is_empty() {
@@ -97,6 +110,17 @@ mod tests {
             request_fault(pem("CERTIFICATE", &good).as_bytes()).as_deref(),
             Some("PEM block type must be CERTIFICATE REQUEST")
         );
+    }
+
+    #[test]
+    fn every_organization_of_a_request_counts() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::OrganizationName, "system:masters");
+        params.distinguished_name.push(rcgen::DnType::CommonName, "x");
+        let request = pem("CERTIFICATE REQUEST", params.serialize_request(&key).unwrap().der());
+        assert_eq!(organizations(request.as_bytes()), Ok(vec!["system:masters".to_owned()]));
+        assert_eq!(organizations(b"x"), Err("PEM block type must be CERTIFICATE REQUEST".to_owned()));
     }
 
     #[test]

@@ -1,0 +1,75 @@
+//! `PodTopologyLabels`: a Pod that has its Node carries the Node's zone and region as labels (KEP-4742).
+
+use std::sync::Weak;
+
+use api_types::{
+    object::{ObjectExt, object_at},
+    status::Status,
+};
+use futures::future::BoxFuture;
+use serde_json::{Value, json};
+
+use super::{Attributes, Operation, Plugin};
+use crate::server::Server;
+
+const LABELS: [&str; 2] = ["topology.kubernetes.io/zone", "topology.kubernetes.io/region"];
+
+/// The plugin.
+#[derive(Debug)]
+pub(super) struct PodTopologyLabels(pub(super) Weak<Server>);
+
+impl Plugin for PodTopologyLabels {
+    fn name(&self) -> &'static str {
+        "PodTopologyLabels"
+    }
+
+    fn admit<'a>(&'a self, attributes: &'a mut Attributes) -> BoxFuture<'a, Result<(), Status>> {
+        Box::pin(self.change(attributes))
+    }
+}
+
+impl PodTopologyLabels {
+    async fn change(&self, attributes: &mut Attributes) -> Result<(), Status> {
+        // Of a bound Pod the chain sees the Pod as it will be, with its node.
+        let made = attributes.operation == Operation::Create && attributes.is("", "pods", "");
+        let bound = attributes.operation == Operation::Update && attributes.is("", "pods", "binding");
+        if !made && !bound {
+            return Ok(());
+        }
+        let Some(node) = attributes.object.pointer("/spec/nodeName").and_then(Value::as_str) else {
+            return Ok(());
+        };
+        let Some(server) = self.0.upgrade() else { return Ok(()) };
+        if let Some(node) = server.get("", "v1", "nodes", "", node).await {
+            copy(&node, &mut attributes.object);
+        }
+        Ok(())
+    }
+}
+
+fn copy(node: &Value, pod: &mut Value) {
+    for key in LABELS {
+        if let Some(value) = node.label(key) {
+            object_at(pod.meta_mut(), "labels").insert(key.to_owned(), json!(value));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nodes_topology_wins_over_the_pods_own() {
+        let node = json!({"metadata": {"labels": {"topology.kubernetes.io/zone": "a", "other": "b"}}});
+        let mut pod = json!({"metadata": {"labels": {"topology.kubernetes.io/zone": "x", "app": "y"}}});
+        copy(&node, &mut pod);
+        assert_eq!(
+            pod.pointer("/metadata/labels"),
+            Some(&json!({"topology.kubernetes.io/zone": "a", "app": "y"}))
+        );
+        let mut plain = json!({"metadata": {}});
+        copy(&json!({}), &mut plain);
+        assert_eq!(plain, json!({"metadata": {}}));
+    }
+}
