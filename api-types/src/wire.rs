@@ -19,4 +19,4 @@ pub mod yaml;
 /// Deeper than this, nothing is kept: values are walked and dropped recursively everywhere.
 ///
 /// Upstream takes up to 10,000 levels. What is skipped here, such as unknown fields, may be that deep, too.
-const DEPTH_KEPT_MAX: usize = 256;
+pub const DEPTH_KEPT_MAX: usize = 256;

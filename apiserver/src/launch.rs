@@ -4,6 +4,8 @@
 //! The order matters to people: what they can have got wrong (a port that is taken, a directory that is in use, a flag
 //! that makes no sense) is found before anything is written.
 
+mod in_memory;
+
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
@@ -37,6 +39,8 @@ use crate::{
         serving::{self, MinVersion, ServingCertificate},
     },
 };
+
+pub use in_memory::in_memory;
 
 /// A server that is ready, and what belongs to it.
 #[derive(Debug)]

@@ -35,6 +35,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "simulator",
         ],
     ),
+    ("fuzz", &["api-types", "runtime", "store", "apiserver"]),
     ("e2e", &[]),
 ];
 
@@ -93,6 +94,18 @@ fn the_architecture_names_every_crate() {
     let text = fs::read_to_string(tools::workspace().join("ARCHITECTURE.md")).unwrap();
     for (name, _) in ARROWS {
         assert!(text.contains(&format!("`{name}")), "ARCHITECTURE.md does not name {name}");
+    }
+}
+
+/// Only where `KUBERNETES_SOURCES` names a folder with the sources of 1.36; everywhere else the checksum in the text speaks.
+#[test]
+fn the_protobuf_facts_are_what_upstreams_sources_say() {
+    match std::env::var_os("KUBERNETES_SOURCES") {
+        Some(folder) => {
+            let there = fs::read_to_string(e2e::facts::file()).unwrap();
+            assert!(e2e::facts::read(Path::new(&folder)).unwrap() == there, "run `cargo xtask facts`");
+        }
+        None => println!("skipped: KUBERNETES_SOURCES names no sources to compare with"),
     }
 }
 

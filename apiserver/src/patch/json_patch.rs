@@ -1,11 +1,16 @@
 //! JSON patch (RFC 6902), with the liberties upstream's library takes: negative positions count from the end, a replace
 //! may add, a field that is not there equals null, and what stands before a pointer's first slash is ignored.
 
-use api_types::{status::Status, wire::json};
+use api_types::{
+    status::Status,
+    wire::{DEPTH_KEPT_MAX, json},
+};
 use serde_json::{Map as Object, Value};
 
 /// A body may hold no more operations than this.
 const OPERATIONS_MAX: usize = 10_000;
+/// All copies of a patch together may have no more bytes than this: else twenty copies of a thing into itself fill the memory.
+const COPIED_BYTES_MAX: usize = 3 * 1024 * 1024;
 
 /// The operations of a patch, in order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,6 +29,10 @@ enum Failure {
     TestFailed(String),
     #[error("only an object or a list can replace the document")]
     NoDocument,
+    #[error("the copies have more than {COPIED_BYTES_MAX} bytes")]
+    Copies,
+    #[error("exceeded max depth at {0}")]
+    Depth(String),
 }
 
 /// A map or a list, and a step into it.
@@ -99,26 +108,35 @@ impl Patch {
     }
 
     fn run(&self, mut document: Value) -> Result<Value, Failure> {
+        let mut copied_bytes = 0;
         for operation in &self.0 {
             let text = |name: &'static str| {
                 operation.get(name).and_then(Value::as_str).ok_or(Failure::Incomplete(name))
             };
             let value = || operation.get("value").cloned().unwrap_or_default();
             match operation.get("op").and_then(Value::as_str).unwrap_or("unknown") {
-                "add" => find(&mut document, text("path")?)?.add(value())?,
+                "add" => add(&mut document, text("path")?, value())?,
                 "remove" => drop(find(&mut document, text("path")?)?.remove()?),
                 "replace" if text("path")?.is_empty() => match value() {
                     whole @ (Value::Object(_) | Value::Array(_)) => document = whole,
                     _ => return Err(Failure::NoDocument),
                 },
-                "replace" => find(&mut document, text("path")?)?.replace(value())?,
+                "replace" => {
+                    let (path, value) = (text("path")?, value());
+                    check_depth(path, &value)?;
+                    find(&mut document, path)?.replace(value)?;
+                }
                 "move" => {
                     let moved = find(&mut document, text("from")?)?.remove()?;
-                    find(&mut document, text("path")?)?.add(moved)?;
+                    add(&mut document, text("path")?, moved)?;
                 }
                 "copy" => {
                     let copied = find(&mut document, text("from")?)?.get()?;
-                    find(&mut document, text("path")?)?.add(copied)?;
+                    copied_bytes += json::encode_untyped(&copied).len();
+                    if copied_bytes > COPIED_BYTES_MAX {
+                        return Err(Failure::Copies);
+                    }
+                    add(&mut document, text("path")?, copied)?;
                 }
                 "test" => {
                     let path = text("path")?;
@@ -133,6 +151,26 @@ impl Patch {
             }
         }
         Ok(document)
+    }
+}
+
+fn add(document: &mut Value, path: &str, value: Value) -> Result<(), Failure> {
+    check_depth(path, &value)?;
+    find(document, path)?.add(value)
+}
+
+/// Finds that a value may stand at a path. Each addition may be shallow and the document deep all the same.
+fn check_depth(path: &str, value: &Value) -> Result<(), Failure> {
+    let above = path.bytes().filter(|byte| *byte == b'/').count();
+    if above + depth(value) > DEPTH_KEPT_MAX { Err(Failure::Depth(path.to_owned())) } else { Ok(()) }
+}
+
+/// How deep a value nests, which is bounded wherever one can come from.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or_default(),
+        _ => 0,
     }
 }
 

@@ -1,10 +1,13 @@
 //! The project's own tasks: `cargo xtask ci` is what the README calls the test command and what CI runs.
 
-use std::process::{Command, ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
 
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
-use e2e::{golden, tools};
+use e2e::{facts, golden, tools};
 
 #[derive(Parser, Debug)]
 #[command(name = "cargo xtask", about = "The project's own tasks")]
@@ -26,12 +29,34 @@ enum Task {
         #[arg(long)]
         update: bool,
     },
+    /// Reads what the protobuf table must agree with off the sources of Kubernetes
+    Facts {
+        /// The root of those sources
+        #[arg(long)]
+        kubernetes: PathBuf,
+        /// Only say whether the text in the workspace is what would be written
+        #[arg(long)]
+        check: bool,
+    },
+    /// Looks for hostile input that breaks a promise; see fuzz/src/targets.rs
+    Fuzz {
+        /// What to try; without it, all targets one after the other
+        target: Option<String>,
+        /// How long, for each target
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// What all choices come from
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Ci => ci(),
         Task::Golden { topics, update } => golden_only(&topics, update),
+        Task::Facts { kubernetes, check } => write_facts(&kubernetes, check),
+        Task::Fuzz { target, seconds, seed } => fuzz(target.as_deref(), seconds, seed),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -66,6 +91,24 @@ fn golden_only(topics: &[String], update: bool) -> anyhow::Result<()> {
     step("release build", "cargo", &["build", "--release", "-p", "apiserver"])?;
     let named: Vec<&str> = topics.iter().map(String::as_str).collect();
     replay(if named.is_empty() { golden::TOPICS } else { &named }, update)
+}
+
+fn write_facts(kubernetes: &Path, check: bool) -> anyhow::Result<()> {
+    let (facts, file) = (facts::read(kubernetes)?, facts::file());
+    if check {
+        let there = std::fs::read_to_string(&file).context("cannot read the facts")?;
+        anyhow::ensure!(there == facts, "{} is not what these sources say", file.display());
+        return Ok(());
+    }
+    std::fs::write(&file, facts).with_context(|| format!("cannot write {}", file.display()))
+}
+
+fn fuzz(target: Option<&str>, seconds: u64, seed: u64) -> anyhow::Result<()> {
+    let (seconds, seed) = (seconds.to_string(), seed.to_string());
+    let mut arguments = vec!["run", "--quiet", "--profile", "fuzz", "-p", "fuzz", "--"];
+    arguments.extend(target);
+    arguments.extend(["--seconds", &seconds, "--seed", &seed]);
+    step("hostile input", "cargo", &arguments)
 }
 
 /// Replays, and compares with what is known to fail.

@@ -122,6 +122,22 @@ fn ten_thousand_operations_are_enough() {
     );
 }
 
+#[test]
+fn copies_and_depth_end_before_the_memory_does() {
+    let doubled = json!({"op": "copy", "from": "/a", "path": "/a/-"});
+    let text = json!({"a": ["x".repeat(1000)]});
+    assert!(run(&text, Value::Array(vec![doubled.clone(); 11])).is_some());
+    assert_eq!(run(&text, Value::Array(vec![doubled.clone(); 12])), None);
+
+    let nested = json!({"op": "copy", "from": "/a", "path": "/a/a"});
+    assert!(run(&json!({"a": {}}), Value::Array(vec![nested.clone(); 7])).is_some());
+    assert_eq!(run(&json!({"a": {}}), Value::Array(vec![nested; 9])), None);
+    // Each addition is at the bottom of the one before.
+    let add = |depth: usize| json!({"op": "add", "path": "/a".repeat(depth), "value": {}});
+    assert!(run(&json!({}), (1..250).map(add).collect()).is_some());
+    assert_eq!(run(&json!({}), (1..260).map(add).collect()), None);
+}
+
 fn operation() -> impl Strategy<Value = Value> {
     let pointer = || "(/([a-d]|-?[0-3]|-)){0,3}";
     let name = prop::sample::select(vec!["add", "remove", "replace", "move", "copy", "test"]);

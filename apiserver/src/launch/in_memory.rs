@@ -1,0 +1,53 @@
+//! A server with nothing around it: a store in memory, no socket, no files. Callers are who their requests say
+//! ([`InProcess`](crate::server::InProcess)), or show a token this server signed itself.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+use runtime::Runtime;
+use store::backend::memory::Memory;
+
+use crate::{
+    authn::keys::{PublicKeys, SigningKey},
+    authz::mode,
+    identity,
+    server::{Config, Server},
+    tls::authority::Authority,
+};
+
+/// A ready server with the flags' defaults.
+///
+/// # Errors
+/// None that a caller could do something about.
+pub async fn in_memory(runtime: &Runtime) -> anyhow::Result<Arc<Server>> {
+    let config = Config {
+        modes: mode::parse("Node,RBAC")?,
+        service_cidrs: vec!["10.0.0.0/24".parse()?],
+        node_ports: 30000..=32767,
+        advertise: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 6443),
+        allow_privileged: true,
+    };
+    let backend = Arc::new(Memory::new(&runtime.tasks));
+    let server = Server::new(config, identity(runtime)?, backend, runtime.clone());
+    server.start().await.map_err(|status| anyhow::anyhow!("the server cannot start: {status}"))?;
+    Ok(server)
+}
+
+fn identity(runtime: &Runtime) -> anyhow::Result<identity::Config> {
+    let (_, issued) = Authority::generate("in-memory", runtime.clock.now())?;
+    let signing_key = SigningKey::from_pem("the key in memory", issued.key.as_bytes())?;
+    let mut public_keys = PublicKeys::from_files([])?;
+    public_keys.add(signing_key.public().clone());
+    let issuer = "https://kubernetes.default.svc".to_owned();
+    Ok(identity::Config {
+        client_authorities: None,
+        token_file: None,
+        signing_key: Arc::new(signing_key),
+        public_keys,
+        issuers: vec![issuer.clone()],
+        audiences: vec![issuer],
+        anonymous: true,
+    })
+}
