@@ -43,7 +43,13 @@ pub fn orphans<K: Kind>() -> Index<K> {
 
 /// A change of the root, of an object that is its own, or of an orphan that it might adopt, concerns it.
 pub fn triggers<R: Selects, K: Kind>(on: &mut Triggers<R>) {
-    on.root().owned::<K>().changes::<K>(|change, caches| {
+    on.root();
+    children::<R, K>(on);
+}
+
+/// A change of an object that is a root's own, or of an orphan that it might adopt, concerns it.
+pub fn children<R: Selects, K: Kind>(on: &mut Triggers<R>) {
+    on.owned::<K>().changes::<K>(|change, caches| {
         let Some(object) = change.after().filter(|object| object.meta().controller().is_none()) else {
             return Vec::new();
         };
@@ -73,11 +79,21 @@ pub fn candidates<K: Kind>(root: &Meta, caches: &Caches) -> Vec<Arc<K>> {
 
 /// Decides what is a root's. `finalizers` are put on what it adopts and taken from what it releases.
 pub fn claim<R: Selects, K: Kind>(root: &R, candidates: &[Arc<K>], finalizers: &[&str]) -> Claimed<K> {
+    claim_if(root, candidates, finalizers, |_| true)
+}
+
+/// The same, where an object must also be `fit` to be the root's.
+pub fn claim_if<R: Selects, K: Kind>(
+    root: &R,
+    candidates: &[Arc<K>],
+    finalizers: &[&str],
+    fit: impl Fn(&K) -> bool,
+) -> Claimed<K> {
     let meta = root.meta();
     let mut claimed = Claimed { objects: Vec::new(), writes: Vec::new() };
     let mut adopts = false;
     for object in candidates {
-        let matches = root.selector().matches(&object.meta().labels);
+        let matches = root.selector().matches(&object.meta().labels) && fit(object);
         match object.meta().controller() {
             Some(owner) if owner.uid != meta.uid => {}
             Some(_) if matches => claimed.objects.push(Arc::clone(object)),

@@ -16,11 +16,13 @@ pub mod taint_eviction;
 pub mod ttl_after_finished;
 
 pub mod cron_job;
+pub mod daemon_set;
 pub mod deployment;
 pub mod disruption;
 pub mod job;
 pub mod replica_set;
 pub mod replication_controller;
+pub mod stateful_set;
 
 use client::controller::{Manager, Options as Workers};
 
@@ -181,6 +183,25 @@ fn workloads() -> Vec<Entry> {
             account: "deployment-controller",
             workers: 5,
             start: |manager, workers, _| drop(manager.start(deployment::Deployments, workers)),
+        },
+        Entry {
+            file: "daemon_set",
+            name: "daemonset-controller",
+            alias: "daemonset",
+            account: "daemon-set-controller",
+            workers: 2,
+            start: |manager, workers, _| {
+                let clock = std::sync::Arc::clone(&manager.runtime.clock);
+                manager.start(daemon_set::DaemonSets::new(clock), workers);
+            },
+        },
+        Entry {
+            file: "stateful_set",
+            name: "statefulset-controller",
+            alias: "statefulset",
+            account: "statefulset-controller",
+            workers: 5,
+            start: |manager, workers, _| drop(manager.start(stateful_set::StatefulSets, workers)),
         },
         Entry {
             file: "job",

@@ -25,6 +25,10 @@ pub mod pod;
 
 pub mod replica_set;
 
+pub mod controller_revision;
+
+pub mod daemon_set;
+
 pub mod deployment;
 
 pub mod job;
@@ -35,16 +39,21 @@ pub mod replication_controller;
 
 pub mod stateful_set;
 
+pub mod persistent_volume_claim;
+
 pub mod pod_disruption_budget;
 
 pub use cluster_role::ClusterRole;
+pub use controller_revision::ControllerRevision;
 pub use cron_job::CronJob;
+pub use daemon_set::DaemonSet;
 pub use deployment::Deployment;
 pub use endpoint_slice::EndpointSlice;
 pub use endpoints::Endpoints;
 pub use job::Job;
 pub use namespace::Namespace;
 pub use node::{Lease, Node};
+pub use persistent_volume_claim::PersistentVolumeClaim;
 pub use pod::Pod;
 pub use pod_disruption_budget::PodDisruptionBudget;
 pub use replica_set::ReplicaSet;

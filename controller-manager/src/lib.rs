@@ -1,7 +1,7 @@
 //! The life of a reconcile: the controllers that make a cluster what its objects say.
 //!
 //! Read in this order: the [`kinds`] are what the controllers keep of the cluster (one projection a kind, shared by all);
-//! [`template`], [`pods`], [`claim`] and [`conditions`] are rules that several controllers share; [`inventory`] and
+//! [`template`], [`revisions`], [`placement`], [`pods`], [`claim`] and [`conditions`] are rules that several controllers share; [`inventory`] and
 //! [`shell`] are for the few that work on kinds they do not know, [`services`] for those that work on endpoints; [`controllers`] is the table, one
 //! line and one file a controller; [`launch`] starts those that are wanted.
 //!
@@ -17,6 +17,10 @@ pub mod shell;
 pub mod services;
 
 pub mod template;
+
+pub mod revisions;
+
+pub mod placement;
 
 pub mod pods;
 

@@ -88,6 +88,16 @@ impl Template {
         value
     }
 
+    /// The part of the spec that somebody decides on; nothing of it if it does not fit.
+    pub fn spec<T: serde::de::DeserializeOwned + Default>(&self) -> T {
+        #[derive(Deserialize)]
+        struct Whole<T> {
+            spec: Option<T>,
+        }
+
+        serde_json::from_str::<Whole<T>>(&self.json).ok().and_then(|whole| whole.spec).unwrap_or_default()
+    }
+
     /// Whether Pods made from both would be alike, but for the hash among their labels.
     pub fn is_like(&self, other: &Self) -> bool {
         self.json == other.json || self.meaning() == other.meaning()

@@ -15,10 +15,13 @@ use parking_lot::Mutex;
 use runtime::SharedClock;
 use serde_json::json;
 
-use crate::kinds::{
-    Node, Pod,
-    node::Taint,
-    pod::{NODE, Toleration},
+use crate::{
+    kinds::{
+        Node, Pod,
+        node::Taint,
+        pod::{NODE, Toleration},
+    },
+    placement::tolerates,
 };
 
 const NO_EXECUTE: &str = "NoExecute";
@@ -165,23 +168,6 @@ fn stay(taints: &[Taint], tolerations: &[Toleration]) -> Stay {
         shortest = Some(shortest.map_or(long, |shortest: SignedDuration| shortest.min(long)));
     }
     shortest.map_or(Stay::ForEver, Stay::For)
-}
-
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let number = |text: &str| text.parse::<i64>().ok().filter(|number| number.to_string() == text);
-    (toleration.effect.is_empty() || toleration.effect == taint.effect)
-        && (toleration.key.is_empty() || toleration.key == taint.key)
-        && match &*toleration.operator {
-            "" | "Equal" => toleration.value == taint.value,
-            "Exists" => true,
-            "Lt" => number(&taint.value)
-                .zip(number(&toleration.value))
-                .is_some_and(|(taint, value)| taint < value),
-            "Gt" => number(&taint.value)
-                .zip(number(&toleration.value))
-                .is_some_and(|(taint, value)| taint > value),
-            _ => false,
-        }
 }
 
 fn tell(pod: &Key, message: String) -> Write {

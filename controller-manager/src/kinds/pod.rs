@@ -1,10 +1,16 @@
 //! A Pod, as far as controllers look at it.
 
+use std::sync::Arc;
+
 use client::{Index, Kind, Meta, Resource, meta::null_is_default, resource};
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
-use crate::claim;
+use crate::{
+    claim,
+    placement::{Affinity, NodeSelector},
+};
 
 /// The index of Pods by node; those without one are found under the empty name.
 pub const NODE: &str = "spec.nodeName";
@@ -45,6 +51,30 @@ pub struct PodSpec {
     /// Which taints of nodes it puts up with.
     #[serde(deserialize_with = "null_is_default")]
     pub tolerations: Box<[Toleration]>,
+    /// The node that its affinity insists on by name, if it does, as that of a DaemonSet's Pods.
+    #[serde(rename = "affinity", deserialize_with = "pinned")]
+    pub pinned_to: Box<str>,
+    /// The volumes that are claims.
+    #[serde(deserialize_with = "claim_volumes")]
+    pub volumes: Box<[ClaimVolume]>,
+}
+
+/// A volume of a Pod that is a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimVolume {
+    /// The volume's name.
+    pub name: Box<str>,
+    /// Which claim.
+    pub claim: Claim,
+}
+
+/// Which claim a volume is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// One that is there, by its name.
+    Named(Box<str>),
+    /// One that is made for the Pod and goes with it; the template of it, as it came.
+    Ephemeral(Arc<str>),
 }
 
 /// A container.
@@ -172,6 +202,45 @@ pub struct Terminated {
     pub finished_at: Option<Timestamp>,
 }
 
+fn pinned<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<str>, D::Error> {
+    let affinity = Option::<Affinity>::deserialize(deserializer)?;
+    let required = affinity.and_then(|it| it.node_affinity.required);
+    Ok(required.as_ref().and_then(NodeSelector::pinned).unwrap_or_default().into())
+}
+
+fn claim_volumes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<[ClaimVolume]>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Volume {
+        #[serde(default)]
+        name: Box<str>,
+        persistent_volume_claim: Option<Named>,
+        ephemeral: Option<Ephemeral>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Named {
+        #[serde(default)]
+        claim_name: Box<str>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Ephemeral {
+        volume_claim_template: Option<Box<RawValue>>,
+    }
+
+    let volumes = Option::<Vec<Volume>>::deserialize(deserializer)?.unwrap_or_default();
+    let claim = |volume: Volume| {
+        let claim = match (volume.persistent_volume_claim, volume.ephemeral) {
+            (Some(named), _) => Claim::Named(named.claim_name),
+            (None, Some(it)) => Claim::Ephemeral(it.volume_claim_template?.get().into()),
+            (None, None) => return None,
+        };
+        Some(ClaimVolume { name: volume.name, claim })
+    };
+    Ok(volumes.into_iter().filter_map(claim).collect())
+}
+
 // === impl Pod ===
 
 impl Kind for Pod {
@@ -205,6 +274,20 @@ impl Pod {
         };
         let tracked = self.metadata.has_finalizer("batch.kubernetes.io/job-tracking");
         tracked.then(|| format!("{}/{name}", self.metadata.namespace).into())
+    }
+
+    /// The names of the claims it uses, with those that are made for it.
+    pub fn claims(&self) -> impl Iterator<Item = Box<str>> + '_ {
+        self.spec.volumes.iter().map(|volume| match &volume.claim {
+            Claim::Named(name) => name.clone(),
+            Claim::Ephemeral(_) => format!("{}-{}", self.metadata.name, volume.name).into(),
+        })
+    }
+
+    /// The node it is bound to, or else the one it can only be bound to.
+    pub fn target_node(&self) -> Option<&str> {
+        let bound = Some(&*self.spec.node_name).filter(|name| !name.is_empty());
+        bound.or(Some(&*self.spec.pinned_to).filter(|name| !name.is_empty()))
     }
 
     /// It has done its work or failed to, for good.
