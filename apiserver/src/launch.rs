@@ -24,7 +24,6 @@ use crate::{
     authn::{
         keys::{PublicKeys, SigningKey},
         token_file::TokenFile,
-        user::MASTERS,
         x509::ClientAuthorities,
     },
     authz::mode,
@@ -166,10 +165,9 @@ impl Launched {
         let url = self.url();
         let admin = admin.unwrap_or_else(|| flags.data_dir.join("admin.kubeconfig"));
         self.pki.admin(&admin, &url, now)?;
-        // The controllers patch statuses, for which upstream's roles of controllers, who replace them, are too narrow.
         for (name, user) in [
-            ("scheduler.kubeconfig", ("system:kube-scheduler", None)),
-            ("controller-manager.kubeconfig", ("system:kube-controller-manager", Some(MASTERS))),
+            ("scheduler.kubeconfig", "system:kube-scheduler"),
+            ("controller-manager.kubeconfig", "system:kube-controller-manager"),
         ] {
             self.pki.component(&flags.data_dir.join(name), &url, user, now)?;
         }

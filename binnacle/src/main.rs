@@ -1,5 +1,6 @@
 //! Binnacle: a Kubernetes control plane in one process, and the operator's tools.
 
+mod nodes;
 mod simulate;
 mod up;
 
@@ -22,6 +23,8 @@ struct Arguments {
 enum Command {
     /// Bring up a cluster: apiserver, scheduler, controllers and hollow nodes (the default)
     Up(Box<up::Arguments>),
+    /// Run hollow nodes for a cluster whose control plane runs elsewhere
+    Nodes(nodes::Arguments),
     /// Play a cluster in one thread from a seed, as fast as it can be computed
     Simulate(simulate::Arguments),
 }
@@ -31,6 +34,7 @@ fn main() -> std::process::ExitCode {
     runtime::logging::start();
     let up = match arguments.command {
         Some(Command::Up(up)) => *up,
+        Some(Command::Nodes(nodes)) => return runtime::process::run(nodes::run(nodes)),
         Some(Command::Simulate(it)) => return simulate::run(&it),
         None => arguments.up,
     };

@@ -55,14 +55,13 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The controllers, each as its own service account. Upstream's roles let controllers replace a status but not patch it, and
-/// ours patch; so in this process they are administrators too.
+/// The controllers, each as its own service account, which may do what upstream's role for it allows.
 fn start_controllers(server: &Arc<Server>, runtime: &Runtime, root_ca: Arc<str>) {
     let api = in_process::api(server, "system:kube-controller-manager", &[]);
     let accounts = Arc::clone(server);
     let api_for: controller_manager::launch::ApiFor = Arc::new(move |account| {
         let user = format!("system:serviceaccount:kube-system:{account}");
-        let groups = ["system:serviceaccounts", "system:serviceaccounts:kube-system", "system:masters"];
+        let groups = ["system:serviceaccounts", "system:serviceaccounts:kube-system"];
         in_process::api(&accounts, &user, &groups)
     });
     let options = controller_manager::Options { api_for: Some(api_for), root_ca, ..Default::default() };

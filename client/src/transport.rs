@@ -7,6 +7,8 @@ pub mod kubeconfig;
 
 pub mod measured;
 
+pub mod service_account;
+
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};

@@ -119,7 +119,7 @@ pub fn claim_if<R: Selects, K: Kind>(
 /// Changes nothing, and fails if the root has changed since it was seen: it may be on its way out, and then whatever it
 /// adopted would go with it.
 fn still_the_same<R: Kind>(meta: &Meta) -> Request {
-    Request::patch(R::RESOURCE, meta.key(), Patch::merge(json!({}))).on("status").if_unchanged(meta)
+    Request::merge(R::RESOURCE, meta.key(), json!({})).if_unchanged(meta)
 }
 
 fn adopt<R: Kind, K: Kind>(meta: &Meta, object: &Arc<K>, finalizers: &[&str]) -> Request {

@@ -1,6 +1,6 @@
 //! The controllers alone, for clusters whose other parts run elsewhere.
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use clap::{ArgAction, Parser};
@@ -8,9 +8,9 @@ use client::{
     Api, Key,
     events::Recorder,
     lease::{Election, Ended, Settings},
-    transport::kubeconfig::Remote,
+    transport::{kubeconfig::Remote, service_account::ServiceAccounts},
 };
-use controller_manager::{Options, controllers};
+use controller_manager::{Options, controllers, launch::ApiFor};
 use runtime::Runtime;
 
 #[global_allocator]
@@ -38,6 +38,9 @@ struct Arguments {
     /// By which authority Pods shall trust the API server: published in every namespace, if given
     #[arg(long, value_name = "FILE")]
     root_ca_file: Option<PathBuf>,
+    /// Give each controller the identity of its service account in kube-system, so that it may do what its role says
+    #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    use_service_account_credentials: bool,
     #[command(flatten)]
     election: ElectionFlags,
     #[command(flatten)]
@@ -105,26 +108,34 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { kubeconfig, controllers, root_ca_file, election, workers } = arguments;
+    let Arguments {
+        kubeconfig,
+        controllers,
+        root_ca_file,
+        use_service_account_credentials,
+        election,
+        workers,
+    } = arguments;
     let root_ca = root_ca_file
         .map(|path| std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display())))
         .transpose()?
         .unwrap_or_default()
         .into();
+    let transport = Remote::connect(kubeconfig.as_deref()).await?;
+    let anonymous = Remote::connect_as_nobody(kubeconfig.as_deref()).await?;
+    let api = Api::new(Arc::new(transport), "kube-controller-manager");
+    let runtime = Runtime::system();
+    let api_for = use_service_account_credentials.then(|| -> ApiFor {
+        let accounts = ServiceAccounts::new(anonymous, api.clone(), Arc::clone(&runtime.clock));
+        Arc::new(move |account| accounts.api(account))
+    });
     let options = Options {
+        api_for,
         controllers: known(controllers)?,
         workers: workers.by_name(),
         root_ca,
         ..Options::default()
     };
-    let transport = match kubeconfig {
-        Some(path) => {
-            Remote::from_kubeconfig(&path).await.with_context(|| format!("cannot use {}", path.display()))?
-        }
-        None => Remote::inferred().await?,
-    };
-    let api = Api::new(std::sync::Arc::new(transport), "kube-controller-manager");
-    let runtime = Runtime::system();
     let tasks = runtime.tasks.clone();
     if !election.leader_elect {
         controller_manager::start(&runtime, api, &options);

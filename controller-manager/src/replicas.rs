@@ -254,6 +254,7 @@ mod tests {
                 Verb::Create(_) => "create".to_owned(),
                 Verb::Update(_) => "update".to_owned(),
                 Verb::Patch(patch) => format!("patch {}", patch.document()),
+                Verb::Merge(document) => format!("update {document}"),
                 Verb::Delete(_) => "delete".to_owned(),
             };
             format!("{}/{} {verb}", request.key.name, request.subresource)
@@ -289,7 +290,7 @@ mod tests {
             let plan = decide(set(&json!({"spec": {"replicas": replicas}})), pods, None);
             assert_eq!(plan.why.to_string(), why);
             let mut lines = writes(&plan);
-            assert!(lines.pop().unwrap().starts_with("web/status patch"), "the status is new");
+            assert!(lines.pop().unwrap().starts_with("web/status update"), "the status is new");
             assert_eq!(lines, expected);
         }
     }
@@ -303,7 +304,7 @@ mod tests {
         assert_eq!(
             lines[..3],
             [
-                r#"web/status patch {"metadata":{"resourceVersion":"1","uid":"rs"}}"#,
+                r#"web/ update {"metadata":{"resourceVersion":"1","uid":"rs"}}"#,
                 r#"a/ patch {"metadata":{"ownerReferences":[{"apiVersion":"apps/v1","blockOwnerDeletion":true,"controller":true,"kind":"ReplicaSet","name":"web","uid":"rs"}],"uid":"a"}}"#,
                 r#"b/ patch {"metadata":{"ownerReferences":[{"$patch":"delete","uid":"rs"}],"uid":"b"}}"#,
             ]
@@ -329,7 +330,7 @@ mod tests {
             "terminatingReplicas": 1, "observedGeneration": 1, "conditions": null});
         assert_eq!(
             writes(&plan),
-            [format!("web/status patch {}", json!({"metadata": {"uid": "rs"}, "status": status}))]
+            [format!("web/status update {}", json!({"metadata": {"uid": "rs"}, "status": status}))]
         );
         assert_eq!(plan.look_again, Some(Duration::from_secs(5)), "when the next one becomes available");
         let known = set(&json!({"spec": {"replicas": 3, "minReadySeconds": 15}, "status": status}));

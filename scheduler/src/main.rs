@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{ArgAction, Parser};
 use client::{
     Api, Key,
@@ -106,12 +106,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 async fn connect(arguments: &Arguments, configuration: &Configuration) -> anyhow::Result<Api> {
     let said = Some(PathBuf::from(&configuration.kubeconfig)).filter(|path| !path.as_os_str().is_empty());
-    let remote = match said.as_ref().or(arguments.kubeconfig.as_ref()) {
-        Some(path) => {
-            Remote::from_kubeconfig(path).await.with_context(|| format!("cannot use {}", path.display()))?
-        }
-        None => Remote::inferred().await?,
-    };
+    let remote = Remote::connect(said.or_else(|| arguments.kubeconfig.clone()).as_deref()).await?;
     Ok(Api::new(Arc::new(remote), concat!("kube-scheduler/", env!("CARGO_PKG_VERSION"))))
 }
 

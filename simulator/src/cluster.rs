@@ -327,7 +327,7 @@ fn start_controllers(server: &Arc<Server>, runtime: &Runtime) -> Incarnation {
     let options = controller_manager::Options {
         api_for: Some(Arc::new(move |account: &str| {
             let user = format!("system:serviceaccount:kube-system:{account}");
-            let groups = ["system:serviceaccounts", "system:serviceaccounts:kube-system", MASTERS];
+            let groups = ["system:serviceaccounts", "system:serviceaccounts:kube-system"];
             api(&its_server, &its_link, &user, &groups)
         })),
         ..controller_manager::Options::default()
@@ -339,7 +339,7 @@ fn start_controllers(server: &Arc<Server>, runtime: &Runtime) -> Incarnation {
 
 fn start_scheduler(server: &Arc<Server>, runtime: &Runtime) -> Incarnation {
     let (runtime, link) = (life(runtime), Link::default());
-    let its_api = api(server, &link, "system:kube-scheduler", &[MASTERS]);
+    let its_api = api(server, &link, "system:kube-scheduler", &[]);
     scheduler::start(&runtime, its_api, scheduler::Options::default());
     Incarnation { runtime, link, records: None }
 }

@@ -3,9 +3,12 @@
 //!
 //! Invariant: without a fault asked for, a link changes nothing but its counter.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -13,6 +16,7 @@ use client::transport::{self, Body, BoxError, Transport, TransportError};
 use futures::{FutureExt, future::BoxFuture, stream};
 use http::Method;
 use http_body_util::{BodyExt, StreamBody};
+use parking_lot::Mutex;
 use runtime::Signal;
 
 /// The faults of one component's connection, and its traffic. Cloning shares them.
@@ -26,6 +30,8 @@ struct State {
     losing: AtomicU32,
     /// So many replies were lost.
     lost: AtomicU64,
+    /// Requests that the server did not allow.
+    forbidden: Mutex<BTreeSet<String>>,
     /// How often all watches were broken off.
     breaks: Signal<u64>,
     down: AtomicBool,
@@ -53,6 +59,11 @@ impl Link {
     /// How many replies to writes were lost.
     pub fn lost(&self) -> u64 {
         self.0.lost.load(Ordering::Relaxed)
+    }
+
+    /// The requests that the server did not allow, such as `PUT /api/v1/nodes/a`.
+    pub fn forbidden(&self) -> Vec<String> {
+        self.0.forbidden.lock().iter().cloned().collect()
     }
 
     /// The next so many writes are carried out, and their replies are lost.
@@ -97,7 +108,11 @@ impl Transport for Linked {
             state.requests.fetch_add(1, Ordering::Relaxed);
             let lose = self.link.loses(request.method());
             let breaks = state.breaks.get();
+            let what = format!("{} {}", request.method(), request.uri().path());
             let answer = self.inner.send(request).await?;
+            if answer.status() == http::StatusCode::FORBIDDEN {
+                state.forbidden.lock().insert(what);
+            }
             if lose || self.link.is_down() {
                 state.lost.fetch_add(1, Ordering::Relaxed);
                 return Err(TransportError::Interrupted("the reply was lost".into()));

@@ -131,11 +131,18 @@ impl Safety {
             .map(|set| (set.metadata.uid.as_str(), set.spec.replicas.unwrap_or_default()))
             .collect();
         let planned: i64 = sets.values().sum();
-        let available = count(self.of_kind("Pod").filter(|pod| {
-            pod.is_active()
-                && pod.is_true("Ready")
-                && pod.controller().is_some_and(|owner| sets.contains_key(owner.uid.as_str()))
-        }));
+        let mut available_of: BTreeMap<&str, i64> = BTreeMap::new();
+        for pod in self.of_kind("Pod").filter(|pod| pod.is_active() && pod.is_true("Ready")) {
+            let owner = pod.controller().map_or("", |owner| owner.uid.as_str());
+            if sets.contains_key(owner) {
+                *available_of.entry(owner).or_default() += 1;
+            }
+        }
+        let available: i64 = available_of.values().sum();
+        // Pods that are to go serve for a moment only. Who scales in the middle of a rollout is promised no more: every
+        // ReplicaSet shrinks in proportion, whichever of them serves.
+        let lasting: i64 =
+            sets.iter().map(|(uid, planned)| available_of.get(uid).map_or(0, |it| *it.min(planned))).sum();
         let name = deployment.full_name();
         let planned_before = self.planned.insert(name.clone(), planned).unwrap_or_default();
         // What the controller has not seen yet it cannot heed; and what was right before may take a while to go.
@@ -146,7 +153,7 @@ impl Safety {
                 format!("Deployment {name} plans {planned} pods, more than {}", bounds.most),
             );
         }
-        if available >= bounds.wanted {
+        if seen && lasting >= bounds.wanted {
             self.served.insert(name);
         } else if available < bounds.least && self.served.contains(&name) {
             let least = bounds.least;

@@ -81,6 +81,8 @@ pub async fn follow(cluster: &Cluster, script: &[Step]) -> anyhow::Result<Figure
         cluster.check().map_err(|error| error.context(format!("after step {number}, {step:?}")))?;
     }
     for component in COMPONENTS {
+        let forbidden = cluster.link(component).forbidden();
+        anyhow::ensure!(forbidden.is_empty(), "{component:?} may not do what it wants to: {forbidden:?}");
         cluster.link(component).lose_replies(0);
     }
     cluster.run_until("at rest", PATIENCE, at_rest).await?;

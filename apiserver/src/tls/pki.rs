@@ -178,15 +178,9 @@ impl Pki {
         self.kubeconfig(path, server, Subject::client("kubernetes-admin", Some(MASTERS)), now)
     }
 
-    /// Writes the kubeconfig of a component, such as `system:kube-scheduler`, of one group more than all who are known.
-    pub fn component(
-        &self,
-        path: &Path,
-        server: &str,
-        (user, group): (&str, Option<&str>),
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        self.kubeconfig(path, server, Subject::client(user, group), now)
+    /// Writes the kubeconfig of a component, such as `system:kube-scheduler`.
+    pub fn component(&self, path: &Path, server: &str, user: &str, now: Timestamp) -> Result<(), Error> {
+        self.kubeconfig(path, server, Subject::client(user, None), now)
     }
 
     /// Writes the kubeconfig of a kubelet.
@@ -253,13 +247,8 @@ mod tests {
             let kubelet = pki.kubelet_client(now()).unwrap();
             let key = pki.service_account_key().unwrap();
             pki.admin(&folder.path().join("admin.conf"), "https://127.0.0.1:6443", now()).unwrap();
-            pki.component(
-                &folder.path().join("s.conf"),
-                "https://127.0.0.1:6443",
-                ("system:kube-scheduler", None),
-                now(),
-            )
-            .unwrap();
+            let scheduler = folder.path().join("s.conf");
+            pki.component(&scheduler, "https://127.0.0.1:6443", "system:kube-scheduler", now()).unwrap();
             pki.node(&folder.path().join("n.conf"), "https://127.0.0.1:6443", "n1", now()).unwrap();
             (pki.authority().pem().to_owned(), serving.certificates, kubelet.certificates, key)
         };

@@ -85,20 +85,15 @@ async fn ask(
 ) -> Result<Vec<Mark>, Error> {
     let epoch = cache.progress().epoch;
     let known = cache.uid(key);
-    let newest = if key.name.is_empty() {
-        let selection = Selection {
-            fields: cache.field_selector().to_owned(),
-            ..Selection::of_namespace(&key.namespace).metadata_only()
-        };
-        let list = api.list::<Metadata>(resource, &selection, &Page::default()).await?;
-        list.items.iter().map(|item| item.metadata.revision).max()
-    } else {
-        match api.get::<Metadata>(resource, key).await {
-            Ok(object) => Some(object.metadata.revision),
-            Err(error) if error.is_not_found() => None,
-            Err(error) => return Err(error),
-        }
-    };
+    // A list of one where the name is known: who keeps a cache may list, but need not be allowed to get.
+    let mut fields = cache.field_selector().to_owned();
+    if !key.name.is_empty() {
+        fields =
+            [&*fields, &format!("metadata.name={}", key.name)].join(if fields.is_empty() { "" } else { "," });
+    }
+    let selection = Selection { fields, ..Selection::of_namespace(&key.namespace).metadata_only() };
+    let list = api.list::<Metadata>(resource, &selection, &Page::default()).await?;
+    let newest = list.items.iter().map(|item| item.metadata.revision).max();
     Ok(match (newest, known) {
         (Some(revision), _) => vec![Mark::Revision { resource: resource.clone(), revision, epoch }],
         (None, Some(uid)) => vec![Mark::Gone { resource: resource.clone(), key: key.clone(), uid }],

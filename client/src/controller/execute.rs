@@ -4,15 +4,17 @@
 
 use std::borrow::Cow;
 
+use api_types::{kind::GroupResource, object::ObjectExt, status::Status};
 use futures::{StreamExt, stream::FuturesOrdered};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{
     plan::{OnConflict, OnFailure, Plan, Report, Request, Verb, Write},
     record::{Outcome, Written},
 };
 use crate::{
-    Api, Error, Key, Meta, Revision,
+    Api, Error, Key, Meta, Resource, Revision,
     api::{Deleted, Patch},
     events::{Note, Recorder},
     reflector::list_watch::chain,
@@ -183,6 +185,13 @@ impl Executor {
             }
             Verb::Update(object) => self.api.update::<Answer>(resource, key, subresource, &**object).await,
             Verb::Patch(patch) => self.api.patch::<Answer>(resource, key, subresource, patch).await,
+            Verb::Merge(document) => match self.merged(resource, key, document).await {
+                Ok(Merged::Changed(object)) => {
+                    self.api.update::<Answer>(resource, key, subresource, &object).await
+                }
+                Ok(Merged::SoAlready(metadata)) => Ok(Answer { metadata: *metadata }),
+                Err(error) => return unsent(request, error),
+            },
             Verb::Delete(options) => match self.api.delete(resource, key, options).await {
                 Ok(Deleted::Marked(revision)) => {
                     Ok(Answer { metadata: Meta { revision, ..Meta::default() } })
@@ -201,7 +210,9 @@ impl Executor {
                 let deleted = match verb {
                     Verb::Delete(_) => metadata.revision.is_none(),
                     // Taking away the last thing that holds an object deletes it; the answer shows its old revision.
-                    Verb::Create(_) | Verb::Update(_) | Verb::Patch(_) => metadata.is_ending(),
+                    Verb::Create(_) | Verb::Update(_) | Verb::Patch(_) | Verb::Merge(_) => {
+                        metadata.is_ending()
+                    }
                 };
                 let effect = if deleted {
                     Some(Effect::Deleted(resource.clone(), key.clone(), metadata.uid))
@@ -212,14 +223,53 @@ impl Executor {
                 Done { written, effect, error: None }
             }
             Err(error) => {
-                written.outcome = judge(request, &error);
                 let effect =
                     error.may_have_happened().then(|| Effect::Unknown(resource.clone(), key.clone()));
-                let matters = matches!(written.outcome, Outcome::Conflict | Outcome::Failed(_));
-                Done { written, effect, error: matters.then_some(error) }
+                Done { effect, ..unsent(request, error) }
             }
         }
     }
+
+    /// An object as it is now, with a document merged into it.
+    async fn merged(&self, resource: &Resource, key: &Key, document: &Value) -> Result<Merged, Error> {
+        let mut object: Value = self.api.get(resource, key).await?;
+        for (wanted, is) in [
+            (document.uid(), object.uid()),
+            (document.meta_str("resourceVersion"), object.meta_str("resourceVersion")),
+        ] {
+            if !wanted.is_empty() && wanted != is {
+                let why = "the object is not the one that was seen";
+                let of = GroupResource {
+                    group: resource.group.to_string(),
+                    resource: resource.plural.to_string(),
+                };
+                return Err(Status::conflict(&of, &key.name, why).into());
+            }
+        }
+        let before = object.clone();
+        json_patch::merge(&mut object, document);
+        if object != before {
+            return Ok(Merged::Changed(object));
+        }
+        let metadata = object.get_mut("metadata").map(Value::take).unwrap_or_default();
+        let metadata = Meta::deserialize(metadata).unwrap_or_default();
+        Ok(Merged::SoAlready(Box::new(metadata)))
+    }
+}
+
+/// What is to be written for a merge.
+enum Merged {
+    /// This object.
+    Changed(Value),
+    /// Nothing: the object that has this metadata is as wanted.
+    SoAlready(Box<Meta>),
+}
+
+/// A request that failed without having changed anything.
+fn unsent(request: &Request, error: Error) -> Done {
+    let outcome = judge(request, &error);
+    let matters = matches!(outcome, Outcome::Conflict | Outcome::Failed(_));
+    Done { written: written(request, outcome), effect: None, error: matters.then_some(error) }
 }
 
 /// What an error means for the request that met it.
@@ -227,7 +277,9 @@ fn judge(request: &Request, error: &Error) -> Outcome {
     let conflict = match request.verb {
         Verb::Create(_) if request.subresource.is_empty() => error.is_already_exists() || error.is_conflict(),
         // That the object is gone is the strongest form of its not being what the plan thought.
-        Verb::Create(_) | Verb::Update(_) | Verb::Patch(_) => error.is_conflict() || error.is_not_found(),
+        Verb::Create(_) | Verb::Update(_) | Verb::Patch(_) | Verb::Merge(_) => {
+            error.is_conflict() || error.is_not_found()
+        }
         Verb::Delete(_) => error.is_conflict(),
     };
     match request.verb {
@@ -247,7 +299,7 @@ fn written(request: &Request, outcome: Outcome) -> Written {
     }
     let verb = match &request.verb {
         Verb::Create(_) => "create",
-        Verb::Update(_) => "update",
+        Verb::Update(_) | Verb::Merge(_) => "update",
         Verb::Patch(Patch::Apply { .. }) => "apply",
         Verb::Patch(_) => "patch",
         Verb::Delete(_) => "delete",

@@ -60,6 +60,7 @@ pub struct Options {
 struct Harness<C: Controller> {
     controller: C,
     runtime: Runtime,
+    /// The component's, not the controller's: a role that lets a controller write need not let it read.
     api: Api,
     caches: Caches,
     records: Records,
@@ -122,8 +123,8 @@ impl Manager {
         let harness = Arc::new(Harness {
             controller,
             runtime: self.runtime.clone(),
-            executor: Executor::new(api.clone(), events),
-            api,
+            executor: Executor::new(api, events),
+            api: self.api.clone(),
             caches: self.caches.clone(),
             records: self.records.clone(),
             inbox: inbox.clone(),

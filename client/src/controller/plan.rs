@@ -78,6 +78,11 @@ pub enum Verb {
     Update(Arc<Value>),
     /// Change it. A uid or resourceVersion in the patch is a precondition.
     Patch(Patch),
+    /// Read it as it is now, merge this into it (RFC 7396) and replace it, unless it is so already. A uid or resourceVersion in
+    /// the document is a precondition.
+    ///
+    /// What a merge patch does, for those who may replace an object but not patch it: upstream's roles say so of most statuses.
+    Merge(Arc<Value>),
     /// Delete it. That it is gone already is fine.
     Delete(DeleteOptions),
 }
@@ -239,9 +244,14 @@ impl Request {
         Self::new(Verb::Patch(patch), resource, key)
     }
 
-    /// Merge `{"status": status}` into an object's status.
+    /// Read an object, merge a document into it, and replace it.
+    pub fn merge(resource: Resource, key: Key, document: Value) -> Self {
+        Self::new(Verb::Merge(Arc::new(document)), resource, key)
+    }
+
+    /// Merge `{"status": status}` into an object and replace its status.
     pub fn status(resource: Resource, key: Key, status: Value) -> Self {
-        Self::patch(resource, key, Patch::merge(serde_json::json!({ "status": status }))).on("status")
+        Self::merge(resource, key, serde_json::json!({ "status": status })).on("status")
     }
 
     /// Delete the object that has this metadata, and no other of its name.
@@ -263,7 +273,7 @@ impl Request {
         self
     }
 
-    /// Only if the object still has the uid and revision of this metadata: adds them to a patch or a delete.
+    /// Only if the object still has the uid and revision of this metadata: adds them to a patch, a merge or a delete.
     ///
     /// An update says so itself, by its resourceVersion; a create has nothing to compare with.
     #[must_use]
@@ -271,7 +281,7 @@ impl Request {
         self.precondition(&meta.uid, Some(meta.revision.to_string()))
     }
 
-    /// Only if the object still is the one with this uid: adds it to a patch or a delete.
+    /// Only if the object still is the one with this uid: adds it to a patch, a merge or a delete.
     #[must_use]
     pub fn if_same(self, uid: &str) -> Self {
         self.precondition(uid, None)
@@ -281,7 +291,8 @@ impl Request {
         use api_types::object::ObjectExt;
 
         match &mut self.verb {
-            Verb::Patch(Patch::Merge(object) | Patch::Strategic(object) | Patch::Apply { object, .. }) => {
+            Verb::Patch(Patch::Merge(object) | Patch::Strategic(object) | Patch::Apply { object, .. })
+            | Verb::Merge(object) => {
                 let object = Arc::make_mut(object);
                 object.set_meta("uid", uid);
                 if let Some(resource_version) = resource_version {

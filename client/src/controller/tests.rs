@@ -311,7 +311,7 @@ async fn a_record_tells_what_triggered_was_read_decided_and_written() {
         first.writes.iter().map(|it| (it.verb, it.resource.as_str(), it.revision.0)).collect();
     assert_eq!(
         writes.iter().map(|(verb, resource, _)| (*verb, *resource)).collect::<Vec<_>>(),
-        [("create", "pods"), ("create", "pods"), ("patch", "replicasets.apps/status")]
+        [("create", "pods"), ("create", "pods"), ("update", "replicasets.apps/status")]
     );
     assert!(
         first.writes.iter().all(|written| written.outcome == Outcome::Done && !written.key.name.is_empty())
@@ -548,4 +548,41 @@ fn records_are_bounded() {
     let kept: Vec<_> = records.all().iter().map(|record| (record.sequence, record.key.to_string())).collect();
     assert_eq!(kept, [(1, "b".to_owned()), (2, "c".to_owned())]);
     assert_eq!(records.since(2).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_merge_replaces_what_is_there_now_unless_it_is_so_already_or_another() {
+    let world = World::new();
+    world.want(3);
+    let uid = world.server.get(&REPLICA_SETS, &key()).unwrap()["metadata"]["uid"].clone();
+    let events = Recorder::start(&world.runtime, world.server.api(), "test");
+    let executor = Executor::new(world.server.api(), events);
+    let put = "PUT /apis/apps/v1/namespaces/ns/replicasets/web/status";
+    let there = json!({"replicas": 2});
+    for (why, status, uid, revision, puts, outcome) in [
+        ("a change", &there, &uid, None, 1, Outcome::Done),
+        ("no change", &there, &uid, None, 0, Outcome::Done),
+        ("a namesake", &json!({"replicas": 1}), &json!("other"), None, 0, Outcome::Conflict),
+        ("seen long ago", &json!({"replicas": 1}), &uid, Some("1"), 0, Outcome::Conflict),
+        ("a field that goes", &json!({"replicas": null}), &uid, None, 1, Outcome::Done),
+    ] {
+        world.server.take_requests();
+        let mut request = Request::status(REPLICA_SETS, key(), status.clone());
+        request = match revision {
+            Some(revision) => {
+                let revision = serde_json::from_value::<Revision>(json!(revision)).unwrap();
+                let uid = uid.as_str().unwrap().into();
+                request.if_unchanged(&Meta { uid, revision, ..Meta::default() })
+            }
+            None => request.if_same(uid.as_str().unwrap()),
+        };
+        let execution = executor.execute(&Plan::because(why).then(request)).await;
+        assert_eq!(execution.written[0].outcome, outcome, "{why}");
+        assert_eq!(execution.written[0].verb, "update", "{why}");
+        let sent = world.server.take_requests();
+        assert_eq!(sent.iter().filter(|line| line.starts_with(put)).count(), puts, "{why}: {sent:?}");
+        assert!(sent.iter().all(|line| !line.starts_with("PATCH")), "{why}: {sent:?}");
+    }
+    assert_eq!(world.status(), json!({}));
+    world.runtime.tasks.stop();
 }

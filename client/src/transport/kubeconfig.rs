@@ -29,24 +29,23 @@ pub enum Error {
 // === impl Remote ===
 
 impl Remote {
-    /// As the kubeconfig file says, in its current context.
-    ///
-    /// # Errors
-    /// When the file or its credentials cannot be used.
-    pub async fn from_kubeconfig(path: &Path) -> Result<Self, Error> {
-        let kubeconfig = Kubeconfig::read_from(path).map_err(Error::Kubeconfig)?;
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-            .await
-            .map_err(Error::Kubeconfig)?;
-        Self::from_config(config)
-    }
-
-    /// As the environment says: `KUBECONFIG`, the home directory's kubeconfig, or the pod's service account.
+    /// As the kubeconfig file says, in its current context; without a file as the environment says: `KUBECONFIG`, the home
+    /// directory's kubeconfig, or the pod's service account.
     ///
     /// # Errors
     /// When there is nothing usable.
-    pub async fn inferred() -> Result<Self, Error> {
-        Self::from_config(kube::Config::infer().await.map_err(Error::Infer)?)
+    pub async fn connect(kubeconfig: Option<&Path>) -> Result<Self, Error> {
+        Self::from_config(configuration(kubeconfig).await?)
+    }
+
+    /// To the same server, as nobody.
+    ///
+    /// # Errors
+    /// When there is nothing usable.
+    pub async fn connect_as_nobody(kubeconfig: Option<&Path>) -> Result<Self, Error> {
+        let mut config = configuration(kubeconfig).await?;
+        config.auth_info = kube::config::AuthInfo::default();
+        Self::from_config(config)
     }
 
     /// As a configuration made by hand says.
@@ -61,6 +60,14 @@ impl Remote {
         config.default_retry = false;
         Ok(Self(kube::Client::try_from(config).map_err(Error::Client)?))
     }
+}
+
+async fn configuration(kubeconfig: Option<&Path>) -> Result<kube::Config, Error> {
+    let Some(path) = kubeconfig else { return kube::Config::infer().await.map_err(Error::Infer) };
+    let kubeconfig = Kubeconfig::read_from(path).map_err(Error::Kubeconfig)?;
+    kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .map_err(Error::Kubeconfig)
 }
 
 impl Transport for Remote {

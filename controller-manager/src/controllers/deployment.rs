@@ -382,7 +382,7 @@ impl<'a> Work<'a> {
 }
 
 fn write_status(root: &Deployment, patch: Value) -> Request {
-    Request::patch(DEPLOYMENTS, root.key(), Patch::merge(patch)).on("status").if_same(&root.metadata.uid)
+    Request::merge(DEPLOYMENTS, root.key(), patch).on("status").if_same(&root.metadata.uid)
 }
 
 fn failed_to_create(name: &str, error: &str) -> String {

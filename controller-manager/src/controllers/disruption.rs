@@ -299,13 +299,9 @@ mod tests {
 
     fn told(plan: &Plan) -> Value {
         let Some(Write::Request(request)) = plan.writes.last() else { panic!("nothing is told: {plan:?}") };
-        let client::controller::Verb::Patch(patch) = &request.verb else { panic!("no patch") };
-        assert_eq!(
-            patch.document()["metadata"]["resourceVersion"],
-            "5",
-            "only over the status that was seen"
-        );
-        patch.document()["status"].clone()
+        let client::controller::Verb::Merge(document) = &request.verb else { panic!("no status") };
+        assert_eq!(document["metadata"]["resourceVersion"], "5", "only over the status that was seen");
+        document["status"].clone()
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use client::{
     Caches, Controller, Key, Kind, Owner, Plan, Triggers, Write,
-    controller::{Patch, Request},
+    controller::Request,
     resource::{ENDPOINT_SLICES, SERVICES},
 };
 use jiff::Timestamp;
@@ -391,7 +391,7 @@ fn write(service: &Service, changes: Changes, trigger_time: Option<Timestamp>) -
             "endpoints": draft.endpoints,
             "ports": draft.ports,
         });
-        Request::patch(ENDPOINT_SLICES, slice.key(), Patch::merge(patch)).if_unchanged(&slice.metadata)
+        Request::merge(ENDPOINT_SLICES, slice.key(), patch).if_unchanged(&slice.metadata)
     });
     let deletes = deletes.iter().map(|slice| Request::delete(ENDPOINT_SLICES, &slice.metadata));
     for requests in [creates.collect::<Vec<_>>(), updates.collect(), deletes.collect()] {
@@ -469,9 +469,9 @@ mod tests {
     fn written(plan: &Plan) -> Vec<(String, Value)> {
         let one = |request: Request| match request.verb {
             Verb::Create(object) => ("create".to_owned(), (*object).clone()),
-            Verb::Patch(patch) => (format!("patch {}", request.key.name), patch.document().clone()),
+            Verb::Merge(document) => (format!("update {}", request.key.name), (*document).clone()),
             Verb::Delete(_) => (format!("delete {}", request.key.name), Value::Null),
-            Verb::Update(_) => panic!("no updates"),
+            other @ (Verb::Update(_) | Verb::Patch(_)) => panic!("{other:?}"),
         };
         requests(plan).into_iter().map(one).collect()
     }
@@ -535,7 +535,7 @@ mod tests {
         more.remove(0);
         more.push(pod("new", "10.2.0.1", true, json!({})));
         let changed = written(&plan(service(json!({})), more, slices));
-        assert_eq!(changed.iter().map(|(what, _)| what.as_str()).collect::<Vec<_>>(), ["patch s0"]);
+        assert_eq!(changed.iter().map(|(what, _)| what.as_str()).collect::<Vec<_>>(), ["update s0"]);
         assert_eq!(changed[0].1["endpoints"].as_array().unwrap().len(), 100);
     }
 
@@ -551,7 +551,7 @@ mod tests {
         let emptied = written(&plan(service(json!({})), vec![], vec![slice("s", old, http())]));
         assert_eq!(
             (emptied.len(), emptied[0].0.as_str(), &emptied[0].1["ports"]),
-            (1, "patch s", &json!([]))
+            (1, "update s", &json!([]))
         );
     }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use client::{
     Caches, Change, Controller, Key, Kind, Plan, Triggers,
-    controller::{Patch, Report, Request},
+    controller::{Report, Request},
     events::{Note, ObjectRef},
     resource::ENDPOINTS,
 };
@@ -265,7 +265,7 @@ fn write(
     let patch = json!({"metadata": {"labels": labels, "annotations": annotations}, "subsets": subsets});
     let message = format!("Failed to update endpoint {namespace}/{name}: {{error}}");
     Plan::because("the Endpoints do not say where the Pods are").then(
-        Request::patch(ENDPOINTS, endpoints.key(), Patch::merge(patch))
+        Request::merge(ENDPOINTS, endpoints.key(), patch)
             .if_unchanged(&endpoints.metadata)
             .reporting(failed(Note::warning("FailedToUpdateEndpoint", message))),
     )
@@ -308,7 +308,7 @@ mod tests {
         match &plan.writes[..] {
             [Write::Request(request)] => match &request.verb {
                 Verb::Create(object) => (**object).clone(),
-                Verb::Patch(patch) => patch.document().clone(),
+                Verb::Merge(document) => (**document).clone(),
                 other => panic!("{other:?}"),
             },
             other => panic!("{other:?}"),

@@ -399,8 +399,7 @@ fn decide(namespace: &Value, survey: &Survey, now: Timestamp) -> Plan {
             "metadata": {"uid": namespace.uid(), "resourceVersion": namespace.resource_version()},
             "status": {"phase": "Terminating", "conditions": conditions},
         });
-        let patch = client::controller::Patch::merge(status);
-        told.push(Request::patch(NAMESPACES, key, patch).on("status").conflict_is_fine());
+        told.push(Request::merge(NAMESPACES, key, status).on("status").conflict_is_fine());
     }
     let telling = |plan: Plan| told.iter().cloned().fold(plan, Plan::then);
     if survey.failure().is_some() {
@@ -461,8 +460,8 @@ mod tests {
         let line = |write: &Write| match write {
             Write::Request(request) => match &request.verb {
                 Verb::Update(object) => format!("{} {}", request.subresource, object["spec"]["finalizers"]),
-                Verb::Patch(patch) => {
-                    let conditions = patch.document()["status"]["conditions"].as_array().unwrap();
+                Verb::Merge(document) => {
+                    let conditions = document["status"]["conditions"].as_array().unwrap();
                     let told = conditions.iter().filter(|condition| condition["status"] == "True");
                     told.map(|condition| format!("{}: {}", condition["reason"], condition["message"]))
                         .collect::<Vec<_>>()

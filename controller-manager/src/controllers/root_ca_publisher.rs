@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use client::{
-    Caches, Change, Controller, Key, Kind, Plan, Triggers,
-    controller::{Patch, Request},
-    resource::CONFIG_MAPS,
+    Caches, Change, Controller, Key, Meta, Plan, Triggers, controller::Request, resource::CONFIG_MAPS,
 };
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::kinds::{Namespace, RootCa};
 
@@ -77,14 +75,33 @@ impl Controller for RootCaPublisher {
         if as_wanted && described {
             return Plan::because("the authority is published in the namespace");
         }
-        let mut data: Map<String, Value> =
-            published.data.keys().map(|key| (key.clone(), Value::Null)).collect();
-        data.insert(FILE.to_owned(), (&*self.root_ca).into());
-        let change = json!({"metadata": {"annotations": {DESCRIPTION: DESCRIBED}}, "data": data});
-        Plan::because("what is published in the namespace is not the authority").then(
-            Request::patch(CONFIG_MAPS, published.key(), Patch::merge(change))
-                .if_unchanged(&published.metadata),
-        )
+        Plan::because("what is published in the namespace is not the authority")
+            .then(Request::update(CONFIG_MAPS, self.restored(&published.metadata)))
+    }
+}
+
+// === impl RootCaPublisher ===
+
+impl RootCaPublisher {
+    /// A ConfigMap as it should be, whole: upstream's role lets the publisher replace it, but neither patch nor read it.
+    fn restored(&self, is: &Meta) -> Value {
+        let mut annotations = json!(is.annotations);
+        annotations[DESCRIPTION] = DESCRIBED.into();
+        json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": is.name,
+                "namespace": is.namespace,
+                "uid": is.uid,
+                "resourceVersion": is.revision.to_string(),
+                "labels": is.labels,
+                "annotations": annotations,
+                "ownerReferences": is.owners,
+                "finalizers": is.finalizers,
+            },
+            "data": {FILE: &*self.root_ca},
+        })
     }
 }
 
@@ -98,7 +115,7 @@ mod tests {
     fn the_authority_is_published_and_restored() {
         let map = |data: Value, described: &str| {
             vec![json!({"metadata": {"namespace": "a", "name": NAME, "uid": "u", "resourceVersion": "3",
-                "annotations": {DESCRIPTION: described}}, "data": data})]
+                "labels": {"whose": "theirs"}, "annotations": {DESCRIPTION: described}}, "data": data})]
         };
         for (maps, wanted) in [
             (vec![], Some(json!("PEM"))),
@@ -116,9 +133,11 @@ mod tests {
             let written = plan.writes.first().map(|write| match write {
                 Write::Request(request) => match &request.verb {
                     Verb::Create(object) => object["data"][FILE].clone(),
-                    Verb::Patch(patch) => {
-                        assert_eq!(patch.document()["metadata"]["resourceVersion"], "3");
-                        patch.document()["data"][FILE].clone()
+                    Verb::Update(object) => {
+                        assert_eq!(object["metadata"]["resourceVersion"], "3");
+                        assert_eq!(object["metadata"]["labels"], json!({"whose": "theirs"}));
+                        assert_eq!(object["metadata"]["annotations"][DESCRIPTION], DESCRIBED);
+                        object["data"][FILE].clone()
                     }
                     other => panic!("{other:?}"),
                 },

@@ -46,12 +46,12 @@ fn lines(plan: &Plan) -> Vec<String> {
             Write::Request(request) => match &request.verb {
                 Verb::Create(_) => format!("create {}", request.key.name),
                 Verb::Delete(_) => format!("delete {}", request.key.name),
-                Verb::Patch(patch) => {
-                    let status = &patch.document()["status"];
+                Verb::Merge(document) => {
+                    let status = &document["status"];
                     let active = status["active"].as_array().map_or(0, Vec::len);
                     format!("{active} active, last {}", status["lastScheduleTime"]).replace('"', "")
                 }
-                Verb::Update(_) => "update".to_owned(),
+                other => panic!("{other:?}"),
             },
             Write::Event { note, .. } => format!("event {}", note.reason),
             Write::Batch { .. } => "batch".to_owned(),

@@ -81,8 +81,8 @@ fn story(plan: &Plan) -> (Vec<String>, String) {
     for request in requests(plan) {
         match &request.verb {
             Verb::Delete(_) => lines.push(format!("delete {}", request.key.name)),
-            Verb::Patch(patch) if request.subresource == "status" => {
-                for condition in patch.document()["status"]["conditions"].as_array().into_iter().flatten() {
+            Verb::Merge(document) => {
+                for condition in document["status"]["conditions"].as_array().into_iter().flatten() {
                     if condition["type"] == "Progressing" {
                         progress = condition["reason"].as_str().unwrap().to_owned();
                     }
@@ -99,10 +99,10 @@ fn story(plan: &Plan) -> (Vec<String>, String) {
 
 fn told(plan: &Plan) -> Value {
     let requests = requests(plan);
-    let Some(Request { verb: Verb::Patch(patch), .. }) = requests.last() else {
+    let Some(Request { verb: Verb::Merge(document), .. }) = requests.last() else {
         panic!("no status: {plan:?}")
     };
-    patch.document().clone()
+    (**document).clone()
 }
 
 #[test]
@@ -300,8 +300,8 @@ fn old_revisions_beyond_the_limit_go_once_the_rollout_is_over() {
 fn a_replica_set_that_cannot_be_made_is_told() {
     let plan = decide(deployment(&json!({})), vec![], &[], Some("quota"));
     let first = requests(&plan)[0];
-    let Verb::Patch(patch) = &first.verb else { panic!("it is not told") };
-    let condition = &patch.document()["status"]["conditions"][0];
+    let Verb::Merge(document) = &first.verb else { panic!("it is not told") };
+    let condition = &document["status"]["conditions"][0];
     assert_eq!(
         (&condition["reason"], &condition["status"]),
         (&json!("ReplicaSetCreateError"), &json!("False"))

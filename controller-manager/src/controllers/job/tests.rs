@@ -60,8 +60,9 @@ fn line(request: &Request) -> String {
             format!("create {index}").trim_end().to_owned()
         }
         Verb::Delete(_) => format!("delete {}", request.key.name),
-        Verb::Patch(patch) if request.subresource == "status" => {
-            let status = &patch.document()["status"];
+        Verb::Merge(document) => {
+            assert_eq!(request.subresource, "status");
+            let status = &document["status"];
             let mut words = Vec::new();
             for field in ["active", "succeeded", "failed", "completedIndexes", "failedIndexes"] {
                 if !status[field].is_null() {
