@@ -31,14 +31,7 @@ pub struct Status {
     /// `metadata.continue`: where an expired list can go on.
     #[serde(skip)]
     pub continuation: String,
-    /// What the caller should know besides: not part of the object, but of the answer's head.
-    #[serde(skip)]
-    pub warnings: Option<Box<Warnings>>,
 }
-
-/// Sentences that go with an answer, each once.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Warnings(pub Vec<String>);
 
 /// What a [`Status`] is about.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -101,7 +94,6 @@ impl Status {
             details: None,
             code,
             continuation: String::new(),
-            warnings: None,
         }
     }
 
@@ -237,14 +229,6 @@ impl Status {
     pub fn timeout(message: impl fmt::Display, retry_after_seconds: u32) -> Self {
         Self::failure(504, "Timeout", format!("Timeout: {message}"))
             .with_details(Details { retry_after_seconds, ..Details::default() })
-    }
-
-    /// With warnings, which come before those that are there.
-    #[must_use]
-    pub fn with_warnings(mut self, mut warnings: Vec<String>) -> Self {
-        warnings.extend(self.warnings.take().map(|it| it.0).unwrap_or_default());
-        self.warnings = (!warnings.is_empty()).then(|| Box::new(Warnings(warnings)));
-        self
     }
 
     /// Whether it tells of a failure.

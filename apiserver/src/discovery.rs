@@ -1,8 +1,8 @@
 //! What is served, told to clients: `/api`, `/apis` and everything beneath them that is not an object.
 //!
 //! [`Discovery`] is a snapshot, made of one [`ServedVersion`] for each group and version. The built-in ones come from
-//! the catalogue ([`builtin`]), those of custom resources and of aggregated servers join and leave at run time:
-//! [`Discovery::with`] and [`Discovery::without`] make the next snapshot and share everything that did not change.
+//! the catalogue ([`builtin`]). [`Discovery::with`] and [`Discovery::without`] make another snapshot that shares everything
+//! that did not change, for versions that join and leave at run time; nothing does yet.
 //! Documents are rendered when first asked for and kept with the part of the snapshot they depend on.
 //!
 //! Invariant: no I/O, no routing, no negotiation. All documents are compact JSON without a newline at the end.

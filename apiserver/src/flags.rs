@@ -28,7 +28,7 @@ pub struct Flags {
     /// The port to listen on; 0 lets the system choose
     #[arg(long, default_value_t = 6443, value_name = "PORT")]
     pub secure_port: u16,
-    /// The address others reach the server at; the bind address if not given
+    /// The address others reach the server at; if not given the bind address, or for 0.0.0.0 the one of the default route
     #[arg(long, value_name = "IP")]
     pub advertise_address: Option<IpAddr>,
     /// What keeps the objects

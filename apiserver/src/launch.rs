@@ -6,7 +6,11 @@
 
 mod in_memory;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -76,7 +80,7 @@ pub async fn launch(flags: &Flags, runtime: &Runtime) -> anyhow::Result<Launched
         )?),
     };
     let pki = Pki::open(&flags.data_dir.join("pki"), now)?;
-    let advertise = SocketAddr::new(flags.advertise_address.unwrap_or(flags.bind_address), address.port());
+    let advertise = SocketAddr::new(advertised(flags)?, address.port());
     let certificate = match (&flags.tls_cert_file, &flags.tls_private_key_file) {
         (Some(certificate), Some(key)) => ServingCertificate::from_files(certificate, key)?,
         _ => {
@@ -97,7 +101,9 @@ pub async fn launch(flags: &Flags, runtime: &Runtime) -> anyhow::Result<Launched
         "VersionTLS13" => MinVersion::Tls13,
         _ => MinVersion::Tls12,
     };
-    let tls = serving::config(Arc::new(certificate), &authorities, min_version)?;
+    let certificate = Arc::new(certificate);
+    let tls = serving::config(Arc::clone(&certificate), &authorities, min_version)?;
+    runtime.tasks.spawn("serving certificate", serving::keep_up(certificate));
     let config = Config {
         modes,
         service_cidrs: flags.service_cluster_ip_range.clone(),
@@ -108,6 +114,28 @@ pub async fn launch(flags: &Flags, runtime: &Runtime) -> anyhow::Result<Launched
     let server = Server::new(config, identity, backend, runtime.clone());
     server.start().await.map_err(|status| anyhow::anyhow!("the server cannot start: {status}"))?;
     Ok(Launched { server, pki, address, listener, tls: Arc::new(tls) })
+}
+
+/// The address others reach the server at: the one that is given, the one it listens on, or, if that is all of them, the
+/// one this machine has in its default network, as upstream chooses it.
+fn advertised(flags: &Flags) -> anyhow::Result<IpAddr> {
+    let given = flags.advertise_address.filter(|it| !it.is_unspecified()).unwrap_or(flags.bind_address);
+    if !given.is_unspecified() {
+        return Ok(given);
+    }
+    // No packet is sent: connecting a socket only makes the kernel look up the route. The peers are documentation's.
+    let route = |from: IpAddr, to: IpAddr| -> std::io::Result<IpAddr> {
+        let socket = UdpSocket::bind((from, 0))?;
+        socket.connect((to, 9))?;
+        Ok(socket.local_addr()?.ip())
+    };
+    let v4 = || route(Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into());
+    let v6 = || route(Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into());
+    v4().or_else(|_no_route| v6()).with_context(|| {
+        format!(
+            "there is no default route to tell the address behind {given}; give one with --advertise-address"
+        )
+    })
 }
 
 /// What the flags say about identities; the cluster's own authority and key are always among them.

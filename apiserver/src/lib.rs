@@ -9,6 +9,7 @@ pub mod tls;
 
 pub mod authn;
 pub mod authz;
+pub mod components;
 pub mod feeds;
 pub mod identity;
 pub mod nonresource;

@@ -69,7 +69,7 @@ pub(crate) async fn answer(
     match segments.next().unwrap_or_default() {
         "api" | "apis" => describe(server, parts, path, query),
         _ if !get => Ok(respond::text(404, "404 page not found\n")),
-        "healthz" | "livez" | "readyz" => Ok(health(server, path, query)),
+        "healthz" | "livez" | "readyz" => Ok(health(server, path, query).await),
         "version" => document(parts, query, &discovery::version::document()),
         "metrics" if path == "/metrics" => {
             server.metrics.requests.publish_in_flight();
@@ -117,7 +117,9 @@ fn published(content_type: &'static str, document: Bytes) -> Answer {
 }
 
 /// What probes are told.
-fn health(server: &Server, path: &str, query: &Query) -> Answer {
+async fn health(server: &Server, path: &str, query: &Query) -> Answer {
+    // Checks read what was last found, so the store is asked first. What it says is told by the check.
+    let _told_by_the_check = server.components.store.ask().await;
     let mut steps = path.trim_start_matches('/').splitn(2, '/');
     let endpoint = steps.next().and_then(|name| Endpoint::at(&format!("/{name}")));
     let found = match (endpoint, steps.next()) {

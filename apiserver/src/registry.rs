@@ -1,7 +1,8 @@
 //! What happens to an object on its way in: written once for all kinds.
 //!
 //! A kind supplies only its difference, a [`strategy::Strategy`]; built-in and custom kinds meet the registry as the
-//! same erased [`strategy::Resource`]. Reads come from the watch cache ([`reads`]); the modules below are the writes.
+//! same erased [`strategy::Resource`]. The modules below are the writes; reads are answered by the watch cache of a kind's
+//! [`catalogue::Storage`].
 //!
 //! Invariant: the registry knows objects and who writes them, not HTTP.
 
@@ -15,6 +16,7 @@ pub mod metadata;
 pub mod ownership;
 pub mod strategy;
 pub mod update;
+pub mod warnings;
 
 use std::sync::Arc;
 
@@ -31,6 +33,7 @@ use store::{Backend, Entry, Revision, cache};
 
 use crate::{admission::Chain, authn::user::User};
 use catalogue::{Catalogue, Served};
+use warnings::Warnings;
 
 /// Everything the writes need: the catalogue of kinds, the store, admission, the time.
 #[derive(Debug)]
@@ -70,6 +73,8 @@ pub struct Call {
     pub manager: String,
     /// The request's options as the caller gave them, for admission.
     pub options: Value,
+    /// What the caller should know.
+    pub warnings: Warnings,
 }
 
 /// What a write led to.
@@ -79,8 +84,6 @@ pub struct Written {
     pub object: Value,
     /// Whether it was made by this write.
     pub created: bool,
-    /// What the writer should know.
-    pub warnings: Vec<String>,
 }
 
 /// An object with the revision it was read at.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use api_types::status::Status;
 use axum::body::Body;
-use http::{HeaderValue, Method, Request, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Request, header, request::Parts};
 use parking_lot::Mutex;
 use runtime::Runtime;
 use serde_json::Value;
@@ -15,7 +15,7 @@ use store::Backend;
 
 use crate::{
     admission,
-    authn::user::User,
+    authn::{bearer, user::User},
     authz::{
         self,
         attributes::Attributes,
@@ -24,8 +24,11 @@ use crate::{
         node::NodeAuthorizer,
         rbac::Rbac,
     },
-    bootstrap, feeds,
+    bootstrap,
+    components::Components,
+    feeds,
     http::{
+        compress,
         info::{self, RequestInfo},
         negotiate::{self, Media},
         query::Query,
@@ -35,10 +38,10 @@ use crate::{
     nonresource,
     observe::{
         count::Count,
-        health::{EVERYWHERE, Health, Hook},
+        health::{EVERYWHERE, Health, Hook, READY},
         metrics::Metrics,
     },
-    registry::{Registry, addresses::Addresses, catalogue::Catalogue},
+    registry::{Registry, addresses::Addresses, catalogue::Catalogue, warnings::Warnings},
     startup,
     verbs::{self, Asked},
 };
@@ -79,6 +82,8 @@ pub struct Server {
     pub metrics: Metrics,
     /// What probes are told.
     pub health: Health,
+    /// The parts of the control plane and how they are.
+    pub components: Components,
     started: Hook,
     /// Discovery and OpenAPI documents.
     pub documents: nonresource::Documents,
@@ -104,7 +109,15 @@ impl Server {
         let authorizer = mode::authorizer(&config.modes, &nodes, &rbac);
         let metrics = Metrics::new();
         let mut health = Health::new(metrics.slis.clone());
-        health.add("etcd", EVERYWHERE, || Ok(()));
+        let components = Components::new(Arc::clone(&backend));
+        for (name, endpoints) in [("etcd", EVERYWHERE), ("etcd-readiness", READY)] {
+            let store = Arc::clone(&components.store);
+            health.add(name, endpoints, move || store.last());
+        }
+        let stopping = runtime.tasks.clone();
+        health.add("shutdown", READY, move || {
+            if stopping.is_stopping() { Err("process is shutting down".to_owned()) } else { Ok(()) }
+        });
         let started = health.hook("rbac/bootstrap-roles");
         Arc::new_cyclic(|server| {
             let catalogue = Catalogue::built_in(&backend, &runtime.tasks);
@@ -121,6 +134,7 @@ impl Server {
                 identity: Identity::new(identity, server.clone(), &runtime),
                 metrics,
                 health,
+                components,
                 started,
                 documents,
                 registry,
@@ -149,10 +163,14 @@ impl Server {
         let media = accepted(&request);
         let head = request.method() == Method::HEAD;
         let count = Count::begin(self, &request);
-        let mut answer = match self.answer(request).await {
+        let encodings = text_of(request.headers(), &header::ACCEPT_ENCODING).to_owned();
+        let warnings = Warnings::default();
+        let mut answer = match self.answer(request, &warnings).await {
             Ok(answer) => answer,
             Err(status) => respond::failure(&status, media),
         };
+        respond::warn(&mut answer, &warnings.all());
+        let mut answer = compress::large(answer, &encodings);
         if head {
             *answer.body_mut() = Body::empty();
         }
@@ -162,11 +180,12 @@ impl Server {
         count.end(answer)
     }
 
-    async fn answer(self: &Arc<Self>, request: Request<Body>) -> Result<Answer, Status> {
-        let (parts, body) = request.into_parts();
+    async fn answer(self: &Arc<Self>, request: Request<Body>, warnings: &Warnings) -> Result<Answer, Status> {
+        let (mut parts, body) = request.into_parts();
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let info = info::resolve(&parts.method, parts.uri.path(), &query)?;
-        let user = self.authenticate(&parts, &info, &query).await?;
+        let user = self.authenticate(&parts, &info, &query, warnings).await?;
+        bearer::strip(&mut parts.headers);
         let attributes = attributes_of(&info, &query, &user);
         authz::require(self.authorizer.as_ref(), &attributes)?;
         if !info.resource_request {
@@ -186,17 +205,34 @@ impl Server {
         query.check_timeout().map_err(Status::bad_request)?;
         let media =
             negotiate::output(text(&parts, &header::ACCEPT), &query, text(&parts, &header::USER_AGENT))?;
-        let asked = Asked { info, query, user, served, media, parts, body: Mutex::new(body) };
+        let asked = Asked {
+            info,
+            query,
+            user,
+            served,
+            media,
+            parts,
+            body: Mutex::new(body),
+            warnings: warnings.clone(),
+        };
         verbs::run(self, asked).await
     }
 
     /// Who asks: by their credentials, or as whom they may and wish to.
-    async fn authenticate(&self, parts: &Parts, info: &RequestInfo, query: &Query) -> Result<User, Status> {
+    async fn authenticate(
+        &self,
+        parts: &Parts,
+        info: &RequestInfo,
+        query: &Query,
+        warnings: &Warnings,
+    ) -> Result<User, Status> {
         let user = match parts.extensions.get::<InProcess>() {
             Some(InProcess(user)) => user.clone(),
             None => {
                 let shown = parts.extensions.get::<PeerCertificates>();
-                self.identity.authenticate(&parts.headers, shown).await?.0
+                let (user, noted) = self.identity.authenticate(&parts.headers, shown).await?;
+                warnings.extend(noted);
+                user
             }
         };
         let request = attributes_of(info, query, &user);
@@ -277,5 +313,9 @@ fn accepted(request: &Request<Body>) -> Media {
 }
 
 fn text<'a>(parts: &'a Parts, name: &header::HeaderName) -> &'a str {
-    parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    text_of(&parts.headers, name)
+}
+
+fn text_of<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> &'a str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }

@@ -13,6 +13,7 @@ use crate::{
         Call, delete,
         strategy::{Part, group_version},
         update::Plan,
+        warnings::Warnings,
     },
     server::Server,
     tls::files,
@@ -147,5 +148,6 @@ fn call(server: &Server, item: &Item) -> Option<Call> {
         dry_run: false,
         manager: item.manager.to_owned(),
         options: Value::Null,
+        warnings: Warnings::default(),
     })
 }

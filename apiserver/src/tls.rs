@@ -1,6 +1,7 @@
 //! Keys and certificates: the cluster's own, those given by flags, and the TLS that is served with them.
 //!
-//! Everything here happens at start-up, with plain blocking file access; nothing reads a clock. Who a client certificate
+//! What happens at start-up uses plain blocking file access; nothing reads a clock. Only the files of the serving certificate
+//! are looked at again later. Who a client certificate
 //! makes its holder is `authn`'s business.
 
 pub mod authority;

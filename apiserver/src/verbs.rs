@@ -5,6 +5,7 @@ pub mod decode;
 pub mod options;
 pub mod subresources;
 
+mod components;
 mod list;
 mod patch;
 mod read;
@@ -15,7 +16,7 @@ mod write;
 
 use std::sync::Arc;
 
-use api_types::{object::ObjectExt, schema::TypeRef, status::Status};
+use api_types::{kind::GroupResource, object::ObjectExt, schema::TypeRef, status::Status};
 use axum::body::Body;
 use bytes::Bytes;
 use http::{header, request::Parts};
@@ -29,9 +30,9 @@ use crate::{
         info::RequestInfo,
         negotiate::{self, Format, Media},
         query::Query,
-        respond::{self, Answer},
+        respond::Answer,
     },
-    registry::{Call, catalogue::Served},
+    registry::{Call, catalogue::Served, warnings::Warnings},
     server::Server,
 };
 
@@ -51,6 +52,8 @@ pub struct Asked {
     pub parts: Parts,
     /// Its body, taken once.
     pub body: Mutex<Body>,
+    /// What the caller should know.
+    pub warnings: Warnings,
 }
 
 /// Answers a request about a resource.
@@ -58,6 +61,7 @@ pub struct Asked {
 /// # Errors
 /// Whatever the verb fails with.
 pub async fn run(server: &Arc<Server>, asked: Asked) -> Result<Answer, Status> {
+    asked.warnings.extend(asked.served.resource.deprecated().map(str::to_owned));
     if !asked.info.subresource.is_empty() {
         return subresources::run(server, asked).await;
     }
@@ -82,17 +86,13 @@ pub async fn run(server: &Arc<Server>, asked: Asked) -> Result<Answer, Status> {
     if !allowed || (names.namespaced && asked.info.namespace.is_empty() && needs_namespace(&verb)) {
         return Err(method_not_allowed());
     }
-    let deprecated: Vec<String> = asked.served.resource.deprecated().into_iter().map(str::to_owned).collect();
-    match dispatch(server, asked, &verb).await {
-        Ok(mut answer) => {
-            respond::warn(&mut answer, &deprecated);
-            Ok(answer)
-        }
-        Err(status) => Err(status.with_warnings(deprecated)),
-    }
+    dispatch(server, asked, &verb).await
 }
 
 async fn dispatch(server: &Arc<Server>, asked: Asked, verb: &str) -> Result<Answer, Status> {
+    if asked.served.resource.resource() == GroupResource::new("", "componentstatuses") {
+        return components::run(server, asked).await;
+    }
     match verb {
         "get" => read::get(server, asked).await,
         "list" => list::list(server, asked).await,
@@ -160,6 +160,7 @@ impl Asked {
             dry_run: options.dry_run,
             manager: options.manager(self.header(header::USER_AGENT)),
             options: options.raw.clone(),
+            warnings: self.warnings.clone(),
         }
     }
 

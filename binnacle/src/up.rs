@@ -43,6 +43,12 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let root_ca = Arc::from(launched.pki.authority().pem());
     runtime.tasks.spawn_draining("serve", launched.serve());
     start_controllers(&server, &runtime, root_ca);
+    for name in ["scheduler", "controller-manager"] {
+        let tasks = runtime.tasks.clone();
+        server.components.runs_here(name, move || {
+            if tasks.is_stopping() { Err("process is shutting down".to_owned()) } else { Ok(()) }
+        });
+    }
     start_components(&server, &runtime, hollow::Options { nodes: arguments.nodes, stages });
     greet(&url, &kubeconfig, arguments.nodes, begun.elapsed())?;
     runtime::process::interrupted().await;

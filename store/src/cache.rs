@@ -221,7 +221,7 @@ impl Cache {
     /// Of [`Cache::fresh`].
     pub async fn get(&self, key: &str, fresh: bool) -> Result<Option<Arc<Object>>, Error> {
         if fresh {
-            self.catch_up().await?;
+            return self.fresh_object(key).await;
         }
         Ok(self.shared.state.read().objects().get(key).cloned())
     }

@@ -3,6 +3,8 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use crate::http::websocket;
+
 /// How a WebSocket subprotocol that carries a token begins: browsers cannot set other headers.
 const PROTOCOL_PREFIX: &str = "base64url.bearer.authorization.k8s.io.";
 
@@ -47,7 +49,7 @@ pub fn in_headers(headers: &HeaderMap) -> Bearer {
 
 /// The token among the subprotocols of a WebSocket request.
 pub fn in_websocket(headers: &HeaderMap) -> Bearer {
-    if !is_websocket(headers) {
+    if !websocket::is_asked(headers) {
         return Bearer::None;
     }
     let (mut token, mut others) = (None, false);
@@ -86,23 +88,13 @@ pub fn strip(headers: &mut HeaderMap) {
     for name in extras {
         headers.remove(name);
     }
-    if is_websocket(headers) && protocols(headers).any(|it| it.starts_with(PROTOCOL_PREFIX)) {
+    if websocket::is_asked(headers) && protocols(headers).any(|it| it.starts_with(PROTOCOL_PREFIX)) {
         let rest: Vec<String> = protocols(headers).filter(|it| !it.starts_with(PROTOCOL_PREFIX)).collect();
         // They came out of a header, so they fit into one.
         if let Ok(rest) = HeaderValue::from_str(&rest.join(",")) {
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, rest);
         }
     }
-}
-
-fn is_websocket(headers: &HeaderMap) -> bool {
-    let has = |name: HeaderName, word: &str| {
-        headers
-            .get_all(name)
-            .iter()
-            .any(|value| text(value).split(',').any(|it| it.trim().eq_ignore_ascii_case(word)))
-    };
-    has(header::UPGRADE, "websocket") && has(header::CONNECTION, "upgrade")
 }
 
 fn protocols(headers: &HeaderMap) -> impl Iterator<Item = String> {

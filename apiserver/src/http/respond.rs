@@ -84,9 +84,6 @@ pub fn failure(status: &Status, media: Media) -> Answer {
     if code == 401 {
         answer.headers_mut().remove(header::WWW_AUTHENTICATE);
     }
-    if let Some(warnings) = &status.warnings {
-        warn(&mut answer, &warnings.0);
-    }
     answer
 }
 
@@ -97,24 +94,61 @@ pub fn text(code: u16, body: impl Into<String>) -> Answer {
     answer
 }
 
-/// Adds `Warning` headers, as upstream writes them: code 299, no agent, the text quoted.
+/// How many characters of warnings one answer carries before each is cut short, and then all in all.
+const WARNINGS_MAX: usize = 4 * 1024;
+/// How many characters are left of each, where there are too many.
+const WARNING_CUT: usize = 256;
+
+/// Adds `Warning` headers, as upstream writes them: code 299, no agent, the text quoted. Those that hold control
+/// characters cannot be sent.
 pub fn warn(answer: &mut Answer, warnings: &[String]) {
-    let mut seen: Vec<&str> = Vec::new();
-    for warning in warnings {
-        if seen.contains(&warning.as_str()) {
-            continue;
+    let sendable = || warnings.iter().filter(|text| !text.contains(char::is_control));
+    let total: usize = sendable().map(|text| text.chars().count()).sum();
+    let cut = if total > WARNINGS_MAX { WARNING_CUT } else { usize::MAX };
+    let mut written = 0;
+    for warning in sendable() {
+        if cut != usize::MAX && written >= WARNINGS_MAX {
+            return;
         }
-        seen.push(warning);
-        let quoted: String = warning
-            .chars()
-            .flat_map(|character| match character {
-                '"' | '\\' => vec!['\\', character],
-                control if control.is_control() => vec![' '],
-                plain => vec![plain],
-            })
-            .collect();
+        let mut quoted = String::with_capacity(warning.len());
+        for character in warning.chars().take(cut) {
+            if matches!(character, '"' | '\\') {
+                quoted.push('\\');
+            }
+            quoted.push(character);
+            written += 1;
+        }
         if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
             answer.headers_mut().append(header::WARNING, value);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(warnings: &[String]) -> Vec<String> {
+        let mut answer = text(200, "");
+        warn(&mut answer, warnings);
+        let headers = answer.headers().get_all(header::WARNING);
+        headers.iter().map(|it| String::from_utf8_lossy(it.as_bytes()).into_owned()).collect()
+    }
+
+    #[test]
+    fn warnings_are_quoted_and_those_that_cannot_be_sent_are_left_out() {
+        let warnings = ["say \"a\\b\"".to_owned(), "two\nlines".to_owned(), "ü".to_owned()];
+        assert_eq!(check(&warnings), [r#"299 - "say \"a\\b\"""#, r#"299 - "ü""#]);
+    }
+
+    #[test]
+    fn many_warnings_are_cut_short_and_in_the_end_left_out() {
+        let long = |length: usize, count: usize| vec!["x".repeat(length); count];
+        let lengths = |warnings: &[String]| -> Vec<usize> {
+            check(warnings).iter().map(|it| it.len() - r#"299 - """#.len()).collect()
+        };
+        assert_eq!(lengths(&long(1024, 4)), [1024; 4]);
+        assert_eq!(lengths(&long(1024, 5)), [256; 5]);
+        assert_eq!(lengths(&long(300, 40)), [256; 16]);
     }
 }

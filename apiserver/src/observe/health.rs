@@ -30,6 +30,9 @@ pub enum Endpoint {
 /// All three.
 pub const EVERYWHERE: &[Endpoint] = &[Endpoint::Healthz, Endpoint::Livez, Endpoint::Readyz];
 
+/// Only the one that says whether to send requests.
+pub const READY: &[Endpoint] = &[Endpoint::Readyz];
+
 /// What is wrong, if anything; told only to those who may see single checks.
 pub type Verdict = Result<(), String>;
 
@@ -202,8 +205,6 @@ impl Hook {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const READY: &[Endpoint] = &[Endpoint::Readyz];
 
     fn health() -> Health {
         let mut health = Health::new(super::super::metrics::Metrics::new().slis);

@@ -326,6 +326,16 @@ impl Conflicts {
     }
 }
 
+/// 500 for a merged object that its type cannot hold after all, such as a number out of range.
+pub fn misfit(applied: &Value, why: &str) -> Status {
+    let kind = kind_of(applied);
+    let (object, version) = (describe(applied), kind.api_version());
+    broken(format!(
+        "failed to convert new object ({object}) to proper version: unable to convert unstructured object to {version}, Kind={}: {why}",
+        kind.kind
+    ))
+}
+
 fn kind_of(object: &Value) -> GroupVersionKind {
     let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
     GroupVersion::parse(text("apiVersion")).map_or_else(GroupVersionKind::default, |version| {

@@ -1,6 +1,6 @@
 //! The kinds that are served, looked up by group, version and plural name.
 //!
-//! Built-in kinds are there from the start; others may be added and removed while the server runs. A resource that is
+//! Built-in kinds are there from the start, and so far there are no others. A resource that is
 //! served in two groups or versions has one place in the store: its second name converts.
 
 use std::{collections::BTreeMap, sync::Arc};

@@ -36,15 +36,16 @@ impl Registry {
         if !call.name.is_empty() && object.name().is_empty() {
             object.set_meta("name", call.name.as_str());
         }
-        let mut warnings: Vec<String> = metadata::repeated_owners(&mut object).into_iter().collect();
+        call.warnings.extend(metadata::repeated_owners(&mut object));
         if !owned {
             self.track(call, Part::Main, None, &mut object);
         }
         let named = Call { name: object.name().to_owned(), ..call.clone() };
         let mut attributes =
             Attributes::of(&named, Operation::Create, call.served.store(object), Value::Null);
-        self.admission.admit(&mut attributes).await?;
-        warnings.append(&mut attributes.warnings);
+        let admitted = self.admission.admit(&mut attributes).await;
+        call.warnings.extend(std::mem::take(&mut attributes.warnings));
+        admitted?;
         let admitted = std::mem::take(&mut attributes.object);
 
         let mut attempt = 0;
@@ -52,15 +53,15 @@ impl Registry {
             attempt += 1;
             let mut object = admitted.clone();
             let generated = self.generate_name(&mut object);
-            match self.create_named(call, object, &mut attributes, &mut warnings).await {
+            match self.create_named(call, object, &mut attributes).await {
                 Err(status) if generated && status.is("AlreadyExists") => {
                     if attempt == GENERATED_NAMES_MAX {
                         return Err(exhausted(status));
                     }
                 }
-                Err(status) => return Err(status.with_warnings(warnings)),
+                Err(status) => return Err(status),
                 Ok(object) => {
-                    return Ok(Written { object: call.served.serve(object), created: true, warnings });
+                    return Ok(Written { object: call.served.serve(object), created: true });
                 }
             }
         }
@@ -71,12 +72,11 @@ impl Registry {
         call: &Call,
         mut object: Value,
         attributes: &mut Attributes,
-        warnings: &mut Vec<String>,
     ) -> Result<Value, Status> {
         self.fill_new(call, &mut object);
         // Addresses are part of what is validated, so they are taken first and given back if it comes to nothing.
         let claim = self.claim_for_create(call, &mut object).await?;
-        let stored = self.create_claimed(call, object, attributes, warnings).await;
+        let stored = self.create_claimed(call, object, attributes).await;
         self.settle_claim(claim, stored.is_ok()).await;
         stored
     }
@@ -86,7 +86,6 @@ impl Registry {
         call: &Call,
         object: Value,
         attributes: &mut Attributes,
-        warnings: &mut Vec<String>,
     ) -> Result<Value, Status> {
         let kind = call.served.storage.resource.as_ref();
         let checked = kind.check_create(&call.context(self), object).map_err(Status::internal)?;
@@ -102,11 +101,7 @@ impl Registry {
                 &|name, prefix| kind.name_faults(name, prefix),
             ),
         )?;
-        for warning in checked.warnings {
-            if !warnings.contains(&warning) {
-                warnings.push(warning);
-            }
-        }
+        call.warnings.extend(checked.warnings);
         let mut object = self.normalise(&call.served, checked.object)?;
         attributes.object = object.clone();
         attributes.name.clone_from(&name);

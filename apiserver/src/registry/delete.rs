@@ -52,8 +52,6 @@ pub struct Deleted {
     pub is_status: bool,
     /// Whether it is gone already.
     pub gone: bool,
-    /// What the caller should know.
-    pub warnings: Vec<String>,
 }
 
 /// What a look at the object says is to do.
@@ -72,6 +70,7 @@ impl Registry {
     /// # Errors
     /// 404, 409 for preconditions that do not hold, whatever admission has against it.
     pub async fn delete(&self, call: &Call, options: &Options) -> Result<Deleted, Status> {
+        self.warn_of_delete(call, options);
         let mut attributes = None;
         for _ in 0..ATTEMPTS {
             let current = self.current(call).await?;
@@ -79,7 +78,9 @@ impl Registry {
             let step = self.step(call, options, &current.object);
             if attributes.is_none() && !matches!(step, Step::Pending) {
                 let mut asked = Attributes::of(call, Operation::Delete, Value::Null, current.object.clone());
-                self.admission.admit(&mut asked).await?;
+                let admitted = self.admission.admit(&mut asked).await;
+                call.warnings.extend(std::mem::take(&mut asked.warnings));
+                admitted?;
                 self.admission.validate(&asked).await?;
                 attributes = Some(asked);
             }
@@ -88,12 +89,10 @@ impl Registry {
                 Step::Mark { object, then_remove } => self.mark(call, current, object, then_remove).await?,
                 Step::Remove => self.remove(call, current).await?,
             };
-            if let Some(mut deleted) = done {
+            if let Some(deleted) = done {
                 if let Some(attributes) = attributes {
                     self.admission.settle(&attributes, true).await;
-                    deleted.warnings = attributes.warnings;
                 }
-                deleted.warnings.extend(self.warning(call, options));
                 return Ok(deleted);
             }
         }
@@ -203,14 +202,18 @@ impl Registry {
         } else {
             call.served.serve(object.clone())
         };
-        Deleted { answer, is_status, gone, warnings: Vec::new() }
+        Deleted { answer, is_status, gone }
     }
 
-    fn warning(&self, call: &Call, options: &Options) -> Option<String> {
+    /// Tells the caller what their choice of options leads to, whether there is anything to delete or not.
+    pub fn warn_of_delete(&self, call: &Call, options: &Options) {
         let kind = call.served.storage.resource.as_ref();
-        (kind.names().kind == "Job" && options.propagation.is_none() && options.orphan_dependents.is_none()).then(|| {
-            "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning".to_owned()
-        })
+        if kind.names().kind == "Job" && options.propagation.is_none() && options.orphan_dependents.is_none()
+        {
+            call.warnings.add(
+                "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning",
+            );
+        }
     }
 }
 

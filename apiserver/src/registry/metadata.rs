@@ -7,7 +7,7 @@ use api_types::{
 };
 use serde_json::Value;
 
-use super::{Call, Registry, strategy::Generation, time};
+use super::{Call, Registry, time};
 
 /// The longest base of a generated name, so that the suffix of five fits into 63.
 const GENERATED_BASE_MAX: usize = 58;
@@ -23,8 +23,8 @@ impl Registry {
         }
         object.set_meta("creationTimestamp", time(call.now));
         object.set_meta("uid", self.runtime.random.uuid().to_string());
-        if call.served.storage.resource.generation() != Generation::Uncounted {
-            object.set_meta("generation", 1);
+        if let Some(first) = call.served.storage.resource.generation().first() {
+            object.set_meta("generation", first);
         }
     }
 
@@ -68,6 +68,26 @@ pub(super) fn settle_namespace(call: &Call, object: &mut Value) -> Result<(), St
     Err(Status::bad_request(
         "the namespace of the provided object does not match the namespace sent on the request",
     ))
+}
+
+/// Finds that a changed object is the one the URL names, in its namespace and by its name.
+///
+/// # Errors
+/// 400
+pub(crate) fn addressed(call: &Call, object: &mut Value) -> Result<(), Status> {
+    settle_namespace(call, object)?;
+    let (name, url) = (object.name(), call.name.as_str());
+    if name.is_empty() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({url} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    if name != url {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({url})"
+        )));
+    }
+    Ok(())
 }
 
 /// What a changed object takes over from the old one, whatever the client sent.

@@ -74,7 +74,8 @@ impl Registry {
         if !(plan.create_missing || kind.creates_on_update()) || plan.part == Part::Status {
             return Err(status);
         }
-        let object = change(None)?;
+        let mut object = change(None)?;
+        metadata::addressed(call, &mut object)?;
         if !plan.owned && !object.resource_version().is_empty() && object.resource_version() != "0" {
             return Err(Status::conflict(
                 &call.served.resource.resource(),
@@ -110,17 +111,7 @@ impl Registry {
         let old = &current.object;
         let old_served = call.served.serve(old.clone());
         let mut object = change(Some(&old_served))?;
-        metadata::settle_namespace(call, &mut object)?;
-        if object.name().is_empty() {
-            object.set_meta("name", call.name.as_str());
-        }
-        if object.name() != call.name {
-            return Err(Status::bad_request(format!(
-                "the name of the object ({}) does not match the name on the URL ({})",
-                object.name(),
-                call.name
-            )));
-        }
+        metadata::addressed(call, &mut object)?;
         if plan.uid_precondition && !object.uid().is_empty() && object.uid() != old.uid() {
             return Err(precondition(call, object.uid(), old.uid()));
         }
@@ -139,36 +130,30 @@ impl Registry {
         } else if asked != old.resource_version() {
             return Err(Status::modified(&resource, &call.name));
         }
-        let mut warnings: Vec<String> = metadata::repeated_owners(&mut object).into_iter().collect();
+        call.warnings.extend(metadata::repeated_owners(&mut object));
         metadata::keep(&mut object, &old_served);
         object.set_meta("resourceVersion", old.resource_version());
         if !plan.owned {
             self.track(call, plan.part, Some(&old_served), &mut object);
         }
         let mut attributes = Attributes::of(call, Operation::Update, call.served.store(object), old.clone());
-        self.admission.admit(&mut attributes).await?;
-        warnings.append(&mut attributes.warnings);
+        let admitted = self.admission.admit(&mut attributes).await;
+        call.warnings.extend(std::mem::take(&mut attributes.warnings));
+        admitted?;
         let mut object = std::mem::take(&mut attributes.object);
         let claim = self.claim_for_update(call, &mut object, old).await?;
-        let outcome =
-            self.change(call, plan, current, object, &mut attributes, &mut warnings, !unconditional).await;
+        let outcome = self.change(call, plan, current, object, &mut attributes).await;
         self.settle_claim(claim, matches!(outcome, Ok(Outcome::Written(_)))).await;
-        match outcome {
-            Ok(Outcome::Written(mut written)) => {
+        outcome.map(|outcome| match outcome {
+            Outcome::Written(mut written) => {
                 written.object = call.served.serve(written.object);
-                written.warnings = warnings;
-                Ok(Outcome::Written(written))
+                Outcome::Written(written)
             }
-            Ok(other) => Ok(other),
-            Err(status) => Err(status.with_warnings(warnings)),
-        }
+            other => other,
+        })
     }
 
     /// The part of an attempt from the strategy on.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the second half of one function, split where addresses are claimed"
-    )]
     async fn change(
         &self,
         call: &Call,
@@ -176,8 +161,6 @@ impl Registry {
         current: &Current,
         object: Value,
         attributes: &mut Attributes,
-        warnings: &mut Vec<String>,
-        conditional: bool,
     ) -> Result<Outcome, Status> {
         let kind = call.served.storage.resource.as_ref();
         let old = &current.object;
@@ -198,7 +181,7 @@ impl Registry {
         faults.extend(changes);
         faults.extend(checked.faults);
         refuse(call, &call.name, faults)?;
-        warnings.extend(checked.warnings);
+        call.warnings.extend(checked.warnings);
 
         let mut object = self.normalise(&call.served, object)?;
         // A pod that is given its node is not a new generation of it.
@@ -207,7 +190,7 @@ impl Registry {
         }
         attributes.object = object.clone();
         self.admission.validate(attributes).await?;
-        let outcome = self.store_changed(call, object, current, conditional).await;
+        let outcome = self.store_changed(call, object, current).await;
         self.admission.settle(attributes, matches!(outcome, Ok(Outcome::Written(_)))).await;
         outcome
     }
@@ -217,11 +200,8 @@ impl Registry {
         call: &Call,
         mut object: Value,
         current: &Current,
-        conditional: bool,
     ) -> Result<Outcome, Status> {
-        let written = |object: Value| {
-            Ok(Outcome::Written(Box::new(Written { object, created: false, warnings: Vec::new() })))
-        };
+        let written = |object: Value| Ok(Outcome::Written(Box::new(Written { object, created: false })));
         object.set_meta("resourceVersion", current.object.resource_version());
         restore_times(&current.object, &mut object);
         // A write that changes nothing takes no revision and wakes nobody.
@@ -233,7 +213,7 @@ impl Registry {
                 match self.backend.delete(&call.key(&call.name), current.revision).await {
                     // The answer is the object as it was last stored, with that version.
                     Ok(_) => {}
-                    Err(error) => return self.raced(call, &error, conditional),
+                    Err(error) => return self.raced(&error),
                 }
                 self.after_delete(call, &object).await;
             }
@@ -252,15 +232,14 @@ impl Registry {
                 object.set_meta("resourceVersion", revision.to_string());
                 written(object)
             }
-            Err(error) => self.raced(call, &error, conditional),
+            Err(error) => self.raced(&error),
         }
     }
 
-    fn raced(&self, call: &Call, error: &store::Error, conditional: bool) -> Result<Outcome, Status> {
+    /// Somebody else was first. The change is made again from what they left, which is where a caller who named a
+    /// resource version learns that it is not that one any more.
+    fn raced(&self, error: &store::Error) -> Result<Outcome, Status> {
         match error {
-            store::Error::Conflict(_) if conditional => {
-                Err(Status::modified(&call.served.resource.resource(), &call.name))
-            }
             store::Error::Conflict(entry) => Ok(Outcome::Raced(Box::new(read(entry)?))),
             store::Error::NotFound(_) => Ok(Outcome::Vanished),
             other => Err(store_failure(other)),

@@ -123,12 +123,6 @@ impl Pki {
         self.pair("apiserver", &Subject::server("kube-apiserver", hosts.all()), now)
     }
 
-    /// What the server shows kubelets when it asks them for logs or connects to containers.
-    pub fn kubelet_client(&self, now: Timestamp) -> Result<Pair, Error> {
-        let subject = Subject::client("kube-apiserver-kubelet-client", Some(MASTERS));
-        self.pair("apiserver-kubelet-client", &subject, now)
-    }
-
     /// A certificate and its key in `<name>.crt` and `<name>.key`: those that are there if they do, or new ones.
     pub fn pair(&self, name: &str, subject: &Subject, now: Timestamp) -> Result<Pair, Error> {
         let certificate_file = self.path(&format!("{name}.crt"));
@@ -244,13 +238,12 @@ mod tests {
         let start = |hosts: &Hosts<'_>| {
             let pki = Pki::open(&folder.path().join("pki"), now()).unwrap();
             let serving = pki.serving(hosts, now()).unwrap();
-            let kubelet = pki.kubelet_client(now()).unwrap();
             let key = pki.service_account_key().unwrap();
             pki.admin(&folder.path().join("admin.conf"), "https://127.0.0.1:6443", now()).unwrap();
             let scheduler = folder.path().join("s.conf");
             pki.component(&scheduler, "https://127.0.0.1:6443", "system:kube-scheduler", now()).unwrap();
             pki.node(&folder.path().join("n.conf"), "https://127.0.0.1:6443", "n1", now()).unwrap();
-            (pki.authority().pem().to_owned(), serving.certificates, kubelet.certificates, key)
+            (pki.authority().pem().to_owned(), serving.certificates, key)
         };
         let hosts = Hosts::default();
         let first = start(&hosts);
@@ -258,7 +251,7 @@ mod tests {
         let more = Hosts { hostname: "box", ..hosts };
         let moved = start(&more);
         assert_ne!(moved.1, first.1, "a new name takes a new certificate");
-        assert_eq!((moved.0, moved.2, moved.3), (first.0, first.2, first.3));
+        assert_eq!((moved.0, moved.2), (first.0, first.2));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -57,6 +58,26 @@ pub struct ServingCertificate {
     current: ArcSwap<CertifiedKey>,
     /// Certificate and key file, if it comes from files.
     source: Option<(PathBuf, PathBuf)>,
+}
+
+/// How often the files of a serving certificate are looked at.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
+/// Serves what the certificate's files hold as they change; ends at once if it does not come from files.
+pub async fn keep_up(certificate: Arc<ServingCertificate>) {
+    while certificate.source.is_some() {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        let looked = Arc::clone(&certificate);
+        // A file or two, but files may lie on a network.
+        let Ok(outcome) = tokio::task::spawn_blocking(move || looked.reload()).await else { continue };
+        match outcome {
+            Ok(true) => tracing::info!("the serving certificate is a new one"),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(error = %error, "cannot read the serving certificate again, the old one stays");
+            }
+        }
+    }
 }
 
 /// Asks for a client certificate and believes whatever it says: only that the client has its key is checked.

@@ -3,7 +3,11 @@
 //! Pages hang together by a token that names the revision and the key to go on at. The objects' bytes come from the
 //! watch cache as they are and go out in chunks; nothing is decoded unless the caller wants another form.
 
-use std::sync::Arc;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use api_types::{
     field::go_quote,
@@ -17,9 +21,9 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::URL_SAFE_NO_PAD},
 };
 use bytes::{BufMut, Bytes, BytesMut};
-use futures::StreamExt;
+use http_body::{Frame, SizeHint};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use store::{
     Revision,
     cache::{self, Cache, Header, Object, Snapshot},
@@ -77,32 +81,15 @@ pub(super) async fn list(server: &Arc<Server>, asked: Asked) -> Result<Answer, S
         continue_token: found.continuation.clone(),
         remaining_item_count: found.remaining.and_then(|count| i64::try_from(count).ok()),
     };
-    if !shape.is_plain() {
+    let derived = !shape.is_plain() || asked.media.format != Format::Json || asked.media.pretty;
+    if derived || asked.served.conversion.is_some() {
         let mut objects = Vec::with_capacity(found.objects.len());
         for object in &found.objects {
             objects.push(shape::served_bytes(&asked.served, &object.bytes)?);
         }
-        let shown = shape.list(objects.iter().map(|bytes| &**bytes), &meta, server.runtime.clock.now())?;
-        return Ok(respond::encoded(200, asked.media, &Bytes::from(shown), shape.schema(None)));
+        return shape.answer_list(&objects, &meta, server.runtime.clock.now());
     }
     let list_kind = format!("{}List", kind.kind);
-    if asked.media.format != Format::Json || asked.media.pretty || asked.served.conversion.is_some() {
-        let mut items = Vec::with_capacity(found.objects.len());
-        for object in &found.objects {
-            let mut value = read::value(&asked.served, object)?;
-            if asked.served.resource.schema().is_some()
-                && let Some(map) = value.as_object_mut()
-            {
-                map.remove("kind");
-                map.remove("apiVersion");
-            }
-            items.push(value);
-        }
-        let shown =
-            json!({"kind": list_kind, "apiVersion": kind.api_version(), "metadata": meta, "items": items});
-        let schema = api_types::schema::schema().type_of(&kind.group, &kind.version, &list_kind);
-        return Ok(respond::object(200, asked.media, &shown, schema));
-    }
     let meta = serde_json::to_vec(&meta).map_err(Status::internal)?;
     let mut head =
         format!(r#"{{"kind":"{list_kind}","apiVersion":"{}","metadata":"#, kind.api_version()).into_bytes();
@@ -111,55 +98,96 @@ pub(super) async fn list(server: &Arc<Server>, asked: Asked) -> Result<Answer, S
     Ok(stream(head, found.objects))
 }
 
-/// The bytes of a list, in chunks; short ones at once, with their length.
+/// The bytes of a list: short ones at once, long ones in pieces. The length is known beforehand either way, so that a
+/// client can tell a list from the first half of one.
 fn stream(head: Vec<u8>, objects: Vec<Arc<Object>>) -> Answer {
-    let total: usize = objects.iter().map(|object| object.bytes.len() + 1).sum();
-    if total < CHUNK {
-        let mut body = BytesMut::with_capacity(head.len() + total + 3);
-        body.put_slice(&head);
-        put_items(&mut body, &objects, true);
-        body.put_slice(b"]}\n");
-        return respond::bytes(200, "application/json", body.freeze());
-    }
-    let state = (objects.into_iter(), Some(head), true);
-    let chunks = futures::stream::unfold(Some(state), |state| async move {
-        let (mut objects, head, mut first) = state?;
-        let mut chunk = BytesMut::with_capacity(CHUNK + CHUNK / 4);
-        if let Some(head) = head {
-            chunk.put_slice(&head);
-        }
-        while chunk.len() < CHUNK {
-            let Some(object) = objects.next() else {
-                chunk.put_slice(b"]}\n");
-                return Some((Ok::<_, std::convert::Infallible>(chunk.freeze()), None));
-            };
-            put_items(&mut chunk, std::slice::from_ref(&object), first);
-            first = false;
-        }
-        Some((Ok(chunk.freeze()), Some((objects, None, first))))
-    });
+    let mut pieces = Pieces {
+        left: head.len() + objects.iter().map(|object| item_length(object)).sum::<usize>() + TAIL.len()
+            // Commas stand between items.
+            + objects.len().saturating_sub(1),
+        head: Some(head),
+        objects: objects.into_iter(),
+        first: true,
+    };
     let mut answer = respond::bytes(200, "application/json", Bytes::new());
-    *answer.body_mut() = Body::from_stream(chunks.boxed());
+    *answer.body_mut() =
+        if pieces.left < CHUNK { Body::from(pieces.next_piece()) } else { Body::new(pieces) };
     answer
 }
 
-/// Appends objects as list items: without kind and version, as upstream lists them.
-fn put_items(body: &mut BytesMut, objects: &[Arc<Object>], mut first: bool) {
-    for object in objects {
-        if !first {
-            body.put_u8(b',');
-        }
-        first = false;
-        match usize::try_from(object.header.extra)
-            .ok()
-            .filter(|&skip| skip > 0)
-            .and_then(|skip| object.bytes.get(skip..))
-        {
-            Some(rest) => {
-                body.put_u8(b'{');
-                body.put_slice(rest);
+/// What ends a list.
+const TAIL: &[u8] = b"]}\n";
+
+/// A list on its way out.
+struct Pieces {
+    head: Option<Vec<u8>>,
+    objects: std::vec::IntoIter<Arc<Object>>,
+    first: bool,
+    /// How many bytes are still to come; 0 is the end.
+    left: usize,
+}
+
+// === impl Pieces ===
+
+impl Pieces {
+    fn next_piece(&mut self) -> Bytes {
+        let mut piece = BytesMut::with_capacity(self.left.min(CHUNK + CHUNK / 4));
+        piece.extend_from_slice(&self.head.take().unwrap_or_default());
+        while piece.len() < CHUNK {
+            let Some(object) = self.objects.next() else {
+                piece.put_slice(TAIL);
+                break;
+            };
+            if !self.first {
+                piece.put_u8(b',');
             }
-            None => body.put_slice(&object.bytes),
+            self.first = false;
+            put_item(&mut piece, &object);
+        }
+        self.left = self.left.saturating_sub(piece.len());
+        piece.freeze()
+    }
+}
+
+impl http_body::Body for Pieces {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Poll::Ready((self.left > 0).then(|| Ok(Frame::data(self.next_piece()))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left as u64)
+    }
+}
+
+/// How much of an object's bytes says what kind it is, up to its metadata: lists leave that out of their items.
+fn skipped(object: &Object) -> usize {
+    usize::try_from(object.header.extra).ok().filter(|&skip| skip < object.bytes.len()).unwrap_or_default()
+}
+
+fn item_length(object: &Object) -> usize {
+    match skipped(object) {
+        0 => object.bytes.len(),
+        skip => object.bytes.len() - skip + 1,
+    }
+}
+
+/// Appends an object as an item of a list.
+fn put_item(piece: &mut BytesMut, object: &Object) {
+    match skipped(object) {
+        0 => piece.put_slice(&object.bytes),
+        skip => {
+            piece.put_u8(b'{');
+            piece.put_slice(object.bytes.get(skip..).unwrap_or_default());
         }
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use api_types::{
     field::{BadValue, Fault, Path},
     kind::GroupVersionKind,
-    object::ObjectExt,
     schema::TypeRef,
     status::Status,
     wire,
@@ -19,8 +18,8 @@ use super::{
 };
 use crate::{
     authz,
-    http::respond::{self, Answer},
-    patch::{json_patch, merge, strategic},
+    http::respond::Answer,
+    patch::{apply, json_patch, merge, strategic},
     registry::{Call, ownership, strategy::Part, update::Plan},
     server::Server,
 };
@@ -58,24 +57,8 @@ pub(super) async fn patch_part(server: &Arc<Server>, mut asked: Asked, part: Par
         uid_precondition: false,
         owned: kind == Kind::Apply,
     };
-    let warnings = parking_lot::Mutex::new(Vec::new());
-    let written = server
-        .registry
-        .update(&call, plan, &|old| {
-            let (object, dropped) = patched.apply(old)?;
-            *warnings.lock() = dropped;
-            Ok(object)
-        })
-        .await;
-    let mut warnings = warnings.into_inner();
-    let written = match written {
-        Ok(written) => written,
-        Err(status) => return Err(status.with_warnings(warnings)),
-    };
-    warnings.extend(written.warnings);
-    let mut answer = asked.answer(server, if written.created { 201 } else { 200 }, &written.object)?;
-    respond::warn(&mut answer, &warnings);
-    Ok(answer)
+    let written = server.registry.update(&call, plan, &|old| patched.apply(old)).await?;
+    asked.answer(server, if written.created { 201 } else { 200 }, &written.object)
 }
 
 /// The type of a patch.
@@ -156,20 +139,10 @@ impl Document {
             Self::Json(patch) => patch.apply(old.clone()),
             Self::Merge(patch) | Self::Apply(patch) => Ok(merge::merge(old.clone(), patch.clone())),
             Self::Strategic(patch) => match schema {
-                Some(schema) => strategic::merge(old.clone(), patch.clone(), schema)
-                    .map_err(|failure| unmergeable(&failure)),
-                None => Err(unmergeable(&strategic::UNSUPPORTED)),
+                Some(schema) => strategic::merge(old.clone(), patch.clone(), schema).map_err(Status::from),
+                None => Err(strategic::UNSUPPORTED.into()),
             },
         }
-    }
-}
-
-/// What a strategic merge that cannot be is answered with.
-fn unmergeable(failure: &strategic::Failure) -> Status {
-    match failure {
-        strategic::Failure::Malformed(why) => Status::bad_request(*why),
-        strategic::Failure::Unsuitable(why) => Status::failure(422, "Invalid", *why),
-        strategic::Failure::Other(why) => Status::failure(500, "", why.clone()),
     }
 }
 
@@ -178,11 +151,7 @@ fn unmergeable(failure: &strategic::Failure) -> Status {
 impl<'a> Patch<'a> {
     fn read(kind: Kind, part: Part, body: &[u8], options: &Write, call: &'a Call) -> Result<Self, Status> {
         let (document, complaints) = Document::read(kind, body, options.field_validation)?;
-        let shown = match &document {
-            // Strategic ones are shown as Go prints a map, others as they came.
-            Document::Strategic(patch) => BadValue::Text(go_print(patch)),
-            _ => BadValue::Text(String::from_utf8_lossy(body).into_owned()),
-        };
+        let shown = shown(&document, body);
         let force = options.force.unwrap_or_default();
         Ok(Self { document, part, call, shown, complaints, validation: options.field_validation, force })
     }
@@ -200,15 +169,19 @@ impl<'a> Patch<'a> {
         }
     }
 
-    /// The patched object, coerced and defaulted, with what was dropped on the way.
-    fn apply(&self, old: Option<&Value>) -> Result<(Value, Vec<String>), Status> {
+    /// The patched object, fitted to its type and defaulted.
+    fn apply(&self, old: Option<&Value>) -> Result<Value, Status> {
         let served = &self.call.served;
-        let (object, warnings) = match &self.document {
+        let object = match &self.document {
             Document::Apply(applied) => {
                 let object = ownership::apply(self.call, self.part, old, applied, self.force)?;
-                self.named(applied)?;
-                let warnings = self.check(applied)?;
-                (self.coerced(object).map_err(|why| Status::failure(500, "", why))?, warnings)
+                complain(self.call, &self.complaints, self.validation)?;
+                match served.resource.schema() {
+                    Some(schema) => wire::typed::coerce(object, schema)
+                        .map(|read| read.value)
+                        .map_err(|why| apply::misfit(applied, &why))?,
+                    None => object,
+                }
             }
             document => {
                 let old = old.ok_or_else(|| self.call.not_found())?;
@@ -217,12 +190,11 @@ impl<'a> Patch<'a> {
                 self.coerce(patched)?
             }
         };
-        let object = served.resource.default(object).map_err(Status::internal)?;
-        Ok((object, warnings))
+        served.resource.default(object).map_err(Status::internal)
     }
 
-    /// The patched object as its type has it, and what was dropped.
-    fn coerce(&self, value: Value) -> Result<(Value, Vec<String>), Status> {
+    /// The patched object as its type has it.
+    fn coerce(&self, value: Value) -> Result<Value, Status> {
         let mut complaints = self.complaints.clone();
         let value = match self.call.served.resource.schema() {
             Some(schema) => {
@@ -234,51 +206,12 @@ impl<'a> Patch<'a> {
         };
         match self.validation {
             FieldValidation::Strict if !complaints.is_empty() => {
-                Err(self.invalid(format!("strict decoding error: {}", complaints.join(", "))))
+                return Err(self.invalid(format!("strict decoding error: {}", complaints.join(", "))));
             }
-            FieldValidation::Ignore => Ok((value, Vec::new())),
-            FieldValidation::Strict | FieldValidation::Warn => Ok((value, complaints)),
+            FieldValidation::Ignore => {}
+            FieldValidation::Strict | FieldValidation::Warn => self.call.warnings.extend(complaints),
         }
-    }
-
-    /// Finds that an applied configuration names the object of the URL.
-    fn named(&self, applied: &Value) -> Result<(), Status> {
-        let (name, url) = (applied.name(), &self.call.name);
-        if name.is_empty() {
-            return Err(Status::bad_request(format!(
-                "the name of the object ({url} based on URL) was undeterminable: name must be provided"
-            )));
-        }
-        if name != url {
-            return Err(Status::bad_request(format!(
-                "the name of the object ({name}) does not match the name on the URL ({url})"
-            )));
-        }
-        Ok(())
-    }
-
-    /// What field validation has against an applied configuration.
-    fn check(&self, applied: &Value) -> Result<Vec<String>, Status> {
-        let mut complaints = self.complaints.clone();
-        if let Some(schema) = self.call.served.resource.schema() {
-            let read = wire::typed::coerce(applied.clone(), schema)
-                .map_err(|why| Status::bad_request(format!("error decoding YAML: {why}")))?;
-            complaints.extend(read.strict);
-        }
-        match self.validation {
-            FieldValidation::Strict if !complaints.is_empty() => {
-                Err(Status::bad_request(format!("error strict decoding YAML: {}", complaints.join(", "))))
-            }
-            FieldValidation::Ignore => Ok(Vec::new()),
-            FieldValidation::Strict | FieldValidation::Warn => Ok(complaints),
-        }
-    }
-
-    fn coerced(&self, value: Value) -> Result<Value, String> {
-        match self.call.served.resource.schema() {
-            Some(schema) => wire::typed::coerce(value, schema).map(|read| read.value),
-            None => Ok(value),
-        }
+        Ok(value)
     }
 
     /// Finds that a patch left the object what it is.
@@ -308,6 +241,36 @@ impl<'a> Patch<'a> {
     fn invalid(&self, why: String) -> Status {
         let fault = Fault::invalid(&Path::new("patch"), self.shown.clone(), why);
         Status::invalid(&GroupVersionKind::default(), "", &[fault])
+    }
+}
+
+/// A patch as messages show it: strategic ones as Go prints a map, others as they came.
+pub(super) fn shown(document: &Document, body: &[u8]) -> BadValue {
+    BadValue::Text(match document {
+        Document::Strategic(patch) => go_print(patch),
+        _ => String::from_utf8_lossy(body).into_owned(),
+    })
+}
+
+/// Says what field validation has against an applied configuration, which is that fields are there twice: unknown ones
+/// are no part of its type.
+///
+/// # Errors
+/// 400, if field validation is strict.
+pub(super) fn complain(
+    call: &Call,
+    complaints: &[String],
+    validation: FieldValidation,
+) -> Result<(), Status> {
+    match validation {
+        FieldValidation::Strict if !complaints.is_empty() => {
+            Err(Status::bad_request(format!("error strict decoding YAML: {}", complaints.join(", "))))
+        }
+        FieldValidation::Ignore => Ok(()),
+        FieldValidation::Strict | FieldValidation::Warn => {
+            call.warnings.extend(complaints.iter().cloned());
+            Ok(())
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use api_types::{
 };
 use bytes::Bytes;
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use super::Asked;
 use crate::{
@@ -99,6 +100,37 @@ impl Shape {
             Some(Transform::Metadata) => Err(columns::not_an_object(&self.kind)),
             Some(Transform::Table) | None => self.rows(objects, meta, now),
         }
+    }
+
+    /// An answer of many objects, given in JSON and the version they were addressed in.
+    ///
+    /// # Errors
+    /// As [`Shape::list`].
+    pub(super) fn answer_list(
+        &self,
+        objects: &[Bytes],
+        meta: &ListMeta,
+        now: Timestamp,
+    ) -> Result<Answer, Status> {
+        if !self.is_plain() {
+            let shown = self.list(objects.iter().map(|bytes| &**bytes), meta, now)?;
+            return Ok(respond::encoded(200, self.media, &Bytes::from(shown), self.schema(None)));
+        }
+        let built_in = schema().type_of(&self.kind.group, &self.kind.version, &self.kind.kind).is_some();
+        let mut items = Vec::with_capacity(objects.len());
+        for object in objects {
+            let mut value: Value = serde_json::from_slice(object).map_err(Status::internal)?;
+            if let (true, Some(map)) = (built_in, value.as_object_mut()) {
+                map.remove("kind");
+                map.remove("apiVersion");
+            }
+            items.push(value);
+        }
+        let kind = format!("{}List", self.kind.kind);
+        let schema = schema().type_of(&self.kind.group, &self.kind.version, &kind);
+        let list =
+            json!({"kind": kind, "apiVersion": self.kind.api_version(), "metadata": meta, "items": items});
+        Ok(respond::object(200, self.media, &list, schema))
     }
 
     fn rows<'a>(

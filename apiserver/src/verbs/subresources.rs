@@ -12,17 +12,10 @@ use std::sync::Arc;
 
 use api_types::status::{Details, Status};
 
-use super::{
-    Asked,
-    decode::Decoded,
-    method_not_allowed,
-    options::Write,
-    patch, read,
-    write::{body_object, check_name},
-};
+use super::{Asked, method_not_allowed, options::Write, patch, read, write::body_object};
 use crate::{
     http::respond::{self, Answer},
-    registry::{strategy::Part, update::Plan},
+    registry::{metadata, strategy::Part, update::Plan},
     server::Server,
 };
 
@@ -66,15 +59,12 @@ async fn part_of(server: &Arc<Server>, mut asked: Asked, part: Part) -> Result<A
         "patch" if !write_only => patch::patch_part(server, asked, part).await,
         "update" => {
             let options = Write::read(&asked.query, "UpdateOptions", false)?;
-            let Decoded { object, mut warnings } = body_object(server, &mut asked, &options).await?;
-            check_name(&object, &asked.info.name)?;
+            let mut object = body_object(server, &mut asked, &options).await?;
             let call = asked.call(server, &options);
+            metadata::addressed(&call, &mut object)?;
             let plan = Plan { part, create_missing: false, uid_precondition: true, owned: false };
             let written = server.registry.update(&call, plan, &|_| Ok(object.clone())).await?;
-            warnings.extend(written.warnings);
-            let mut answer = asked.answer(server, 200, &written.object)?;
-            respond::warn(&mut answer, &warnings);
-            Ok(answer)
+            asked.answer(server, 200, &written.object)
         }
         _ => Err(method_not_allowed()),
     }

@@ -9,7 +9,8 @@ use api_types::{schema::schema, status::Status, wire};
 use axum::body::Body;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::StreamExt;
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
+use hyper::upgrade::OnUpgrade;
 use serde_json::{Value, json};
 use store::{
     Revision,
@@ -26,6 +27,7 @@ use crate::{
     http::{
         negotiate::Format,
         respond::{self, Answer},
+        websocket::{self, Message, Received, Socket},
     },
     registry::{catalogue::Served, keys, read_failure},
     server::Server,
@@ -47,7 +49,7 @@ struct Frames {
     asked: Option<u64>,
 }
 
-pub(super) async fn watch(server: &Arc<Server>, asked: Asked) -> Result<Answer, Status> {
+pub(super) async fn watch(server: &Arc<Server>, mut asked: Asked) -> Result<Answer, Status> {
     let mut options = List::read(&asked.query, asked.served.resource.as_ref(), true)?;
     if !asked.served.resource.verbs().contains(&"watch") {
         return Err(super::method_not_allowed());
@@ -119,13 +121,85 @@ pub(super) async fn watch(server: &Arc<Server>, asked: Asked) -> Result<Answer, 
         Format::Yaml => return Err(crate::http::negotiate::not_acceptable()),
         Format::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
     };
+    let watcher = watcher.map_err(|error| too_old(&error, version));
+    if websocket::is_asked(&asked.parts.headers)
+        && let Some(upgrade) = asked.parts.extensions.remove::<OnUpgrade>()
+    {
+        return Ok(over_websocket(&asked.parts.headers, upgrade, watcher, frames, lifetime));
+    }
     let mut answer = respond::bytes(200, "application/json", Bytes::new());
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     *answer.body_mut() = match watcher {
         Ok(watcher) => stream(watcher, frames, lifetime),
-        Err(error) => Body::from(frames.error(&too_old(&error, version))),
+        Err(status) => Body::from(frames.error(&status)),
     };
     Ok(answer)
+}
+
+/// The same events as messages, each event one. The answer is the handshake; the rest is a task of its own.
+fn over_websocket(
+    headers: &HeaderMap,
+    upgrade: OnUpgrade,
+    watcher: Result<Watcher, Status>,
+    frames: Frames,
+    lifetime: Duration,
+) -> Answer {
+    let answer = match websocket::accept(headers) {
+        Ok(answer) => answer,
+        Err(refused) => return *refused,
+    };
+    let tasks = frames.server.runtime.tasks.clone();
+    tasks.spawn("watch over websocket", async move {
+        let Ok(connection) = upgrade.await else { return };
+        let mut socket = Socket::new(connection);
+        // However it ends, the client is told that it does.
+        let _ended = talk(&mut socket, watcher, frames, lifetime).await;
+        socket.close().await;
+    });
+    answer
+}
+
+async fn talk(
+    socket: &mut Socket,
+    watcher: Result<Watcher, Status>,
+    mut frames: Frames,
+    lifetime: Duration,
+) -> std::io::Result<()> {
+    let mut watcher = match watcher {
+        Ok(watcher) => watcher,
+        Err(status) => return socket.send(frames.message(frames.error(&status))).await,
+    };
+    let end = tokio::time::Instant::now() + lifetime;
+    let stopping = frames.server.runtime.tasks.stopping();
+    loop {
+        let event = tokio::select! {
+            biased;
+            event = watcher.next() => event,
+            received = socket.receive() => match received {
+                Received::Gone => None,
+                Received::Ping(payload) => {
+                    socket.send(Message::Pong(payload)).await?;
+                    continue;
+                }
+            },
+            () = tokio::time::sleep_until(end) => None,
+            () = stopping.cancelled() => None,
+        };
+        match event {
+            None => return Ok(()),
+            Some(Ok(event)) => {
+                let mut one = BytesMut::new();
+                frames.put(&mut one, event);
+                if !one.is_empty() {
+                    socket.send(frames.message(one.freeze())).await?;
+                }
+            }
+            Some(Err(error)) => {
+                let last = frames.error(&too_old(&error, frames.asked));
+                return socket.send(frames.message(last)).await;
+            }
+        }
+    }
 }
 
 fn too_old(error: &cache::Error, asked: Option<u64>) -> Status {
@@ -247,6 +321,14 @@ impl Frames {
         chunk.put_slice(br#"","object":"#);
         chunk.put_slice(json);
         chunk.put_slice(b"}\n");
+    }
+
+    /// An event as a message: JSON as text; protobuf as bytes, without the length, as messages have one already.
+    fn message(&self, event: Bytes) -> Message {
+        match self.shape.media.format {
+            Format::Protobuf => Message::Binary(event.slice(event.len().min(4)..)),
+            _ => Message::Text(event),
+        }
     }
 
     /// The event that ends a watch with a failure.

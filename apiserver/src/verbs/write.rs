@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Asked,
-    decode::{self, Decoded, Expected},
+    decode::{self, Expected},
     list,
     options::{List, Write},
     reviews,
@@ -20,6 +20,7 @@ use crate::{
     registry::{
         create::name_required,
         delete::{self, Deleted},
+        metadata,
         strategy::Part,
         update::Plan,
     },
@@ -28,7 +29,7 @@ use crate::{
 
 pub(super) async fn create(server: &Arc<Server>, mut asked: Asked) -> Result<Answer, Status> {
     let options = Write::read(&asked.query, "CreateOptions", false)?;
-    let Decoded { object, mut warnings } = body_object(server, &mut asked, &options).await?;
+    let object = body_object(server, &mut asked, &options).await?;
     if object.name().is_empty() && object.meta_str("generateName").is_empty() && !is_review(&asked) {
         return Err(Status::invalid(&asked.served.resource.kind(), "", &[name_required()]));
     }
@@ -37,14 +38,8 @@ pub(super) async fn create(server: &Arc<Server>, mut asked: Asked) -> Result<Ans
         return asked.answer(server, 201, &answer);
     }
     let call = asked.call(server, &options);
-    let written = match server.registry.create(&call, object).await {
-        Ok(written) => written,
-        Err(status) => return Err(status.with_warnings(warnings)),
-    };
-    warnings.extend(written.warnings);
-    let mut answer = asked.answer(server, 201, &written.object)?;
-    respond::warn(&mut answer, &warnings);
-    Ok(answer)
+    let written = server.registry.create(&call, object).await?;
+    asked.answer(server, 201, &written.object)
 }
 
 /// Kinds that are questions, not objects: they have no name.
@@ -55,32 +50,12 @@ fn is_review(asked: &Asked) -> bool {
 
 pub(super) async fn update(server: &Arc<Server>, mut asked: Asked) -> Result<Answer, Status> {
     let options = Write::read(&asked.query, "UpdateOptions", false)?;
-    let Decoded { object, mut warnings } = body_object(server, &mut asked, &options).await?;
-    check_name(&object, &asked.info.name)?;
+    let mut object = body_object(server, &mut asked, &options).await?;
     let call = asked.call(server, &options);
+    metadata::addressed(&call, &mut object)?;
     let plan = Plan { part: Part::Main, create_missing: false, uid_precondition: true, owned: false };
-    let written = match server.registry.update(&call, plan, &|_| Ok(object.clone())).await {
-        Ok(written) => written,
-        Err(status) => return Err(status.with_warnings(warnings)),
-    };
-    warnings.extend(written.warnings);
-    let mut answer = asked.answer(server, if written.created { 201 } else { 200 }, &written.object)?;
-    respond::warn(&mut answer, &warnings);
-    Ok(answer)
-}
-
-/// Finds that a body names the object of the URL, or none.
-pub(super) fn check_name(object: &Value, name: &str) -> Result<(), Status> {
-    let found = object.name();
-    if found.is_empty() {
-        return Err(Status::bad_request("name must be provided"));
-    }
-    if found != name {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({found}) does not match the name on the URL ({name})"
-        )));
-    }
-    Ok(())
+    let written = server.registry.update(&call, plan, &|_| Ok(object.clone())).await?;
+    asked.answer(server, if written.created { 201 } else { 200 }, &written.object)
 }
 
 pub(super) async fn delete(server: &Arc<Server>, mut asked: Asked) -> Result<Answer, Status> {
@@ -88,15 +63,13 @@ pub(super) async fn delete(server: &Arc<Server>, mut asked: Asked) -> Result<Ans
     let options = delete::options(&raw)?;
     let write = Write { dry_run: dry_run(&raw), raw, ..Write::default() };
     let call = asked.call(server, &write);
-    let Deleted { answer, is_status, gone, warnings } = server.registry.delete(&call, &options).await?;
+    let Deleted { answer, is_status, gone } = server.registry.delete(&call, &options).await?;
     let code = if !gone && options.orphan_dependents == Some(false) { 202 } else { 200 };
-    let mut answer = if is_status {
-        respond::object(code, asked.media, &answer, super::meta_schema(&answer))
+    if is_status {
+        Ok(respond::object(code, asked.media, &answer, super::meta_schema(&answer)))
     } else {
-        asked.answer(server, code, &answer)?
-    };
-    respond::warn(&mut answer, &warnings);
-    Ok(answer)
+        asked.answer(server, code, &answer)
+    }
 }
 
 pub(super) async fn delete_collection(server: &Arc<Server>, mut asked: Asked) -> Result<Answer, Status> {
@@ -104,6 +77,7 @@ pub(super) async fn delete_collection(server: &Arc<Server>, mut asked: Asked) ->
     let raw = delete_options(&mut asked).await?;
     let options = delete::options(&raw)?;
     let write = Write { dry_run: dry_run(&raw), raw, ..Write::default() };
+    server.registry.warn_of_delete(&asked.call(server, &write), &options);
     let found = list::find(&asked, &selection).await?;
     let items = list::values(&asked, &found)?;
     for object in &items {
@@ -146,14 +120,14 @@ pub(super) async fn body_object(
     server: &Server,
     asked: &mut Asked,
     options: &Write,
-) -> Result<Decoded, Status> {
+) -> Result<Value, Status> {
     let format = asked.body_format()?;
     let body = asked.body().await?;
     let expected = Expected { kind: asked.served.resource.kind(), schema: asked.served.resource.schema() };
     let decoded =
         decode::decode(&server.registry.catalogue, &body, format, &expected, options.field_validation)?;
-    let object = asked.served.resource.default(decoded.object).map_err(Status::internal)?;
-    Ok(Decoded { object, warnings: decoded.warnings })
+    asked.warnings.extend(decoded.warnings);
+    asked.served.resource.default(decoded.object).map_err(Status::internal)
 }
 
 /// `DeleteOptions` from the body, or from the query if there is no body.

@@ -54,7 +54,7 @@ impl Cache {
 
 impl Shared {
     /// Reads the whole prefix as it was from the backend.
-    async fn read_at(&self, revision: Revision) -> Result<Snapshot, Error> {
+    pub(super) async fn read_at(&self, revision: Revision) -> Result<Snapshot, Error> {
         let mut objects = self.state.read().no_objects();
         let mut range = Range {
             prefix: (*self.prefix).to_owned(),

@@ -3,11 +3,11 @@
 //! The store is asked for its revision, and the cache waits until it has reached it. If nothing is on its way to this
 //! prefix, the revision would not come by itself: the backend is asked to say how far the watch is.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Cache, Error, Snapshot};
+use super::{Cache, Error, Object, Snapshot};
 use crate::backend::Revision;
 
 /// When progress was asked for and has not come, it is asked for again. Only for backends that may lose the request.
@@ -16,14 +16,29 @@ const ASK_AGAIN: Duration = Duration::from_millis(100);
 // === impl Cache ===
 
 impl Cache {
-    /// What is in the store now: a snapshot that holds every write acknowledged before the call.
+    /// What is in the store now: a snapshot that holds every write acknowledged before the call. If the cache does not
+    /// come that far in [`super::Config::fresh_read_patience`], the store itself is read: slow, but an answer.
     ///
     /// # Errors
-    /// [`Error::Store`] if the store does not tell its revision, [`Error::NotReached`] if the cache does not come that
-    /// far in [`super::Config::fresh_read_patience`].
+    /// [`Error::Store`] if the store does not answer.
     pub async fn fresh(&self) -> Result<Snapshot, Error> {
-        self.catch_up().await?;
-        Ok(self.snapshot())
+        match self.catch_up().await {
+            Ok(()) => Ok(self.snapshot()),
+            Err(Error::NotReached { asked, .. }) => self.shared.read_at(asked).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// One object as it is in the store now, in the same way.
+    pub(super) async fn fresh_object(&self, key: &str) -> Result<Option<Arc<Object>>, Error> {
+        match self.catch_up().await {
+            Ok(()) => Ok(self.shared.state.read().objects().get(key).cloned()),
+            Err(Error::NotReached { .. }) => {
+                let entry = self.shared.backend.get(key).await?;
+                Ok(entry.and_then(|it| self.shared.object(Arc::from(it.key), it.value, it.revision)))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) async fn catch_up(&self) -> Result<(), Error> {

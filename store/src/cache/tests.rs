@@ -248,19 +248,24 @@ async fn a_read_after_a_write_sees_it_without_waiting_for_a_timer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fresh_read_gives_up_when_the_cache_does_not_follow() {
+async fn a_fresh_read_asks_the_store_itself_when_the_cache_does_not_follow() {
     let rig = Rig::new(small()).await;
     *rig.store.down.lock() = true;
     rig.store.cut.notify_waiters();
     tokio::time::sleep(Duration::from_millis(1)).await;
     let written = rig.put("/k/a", "").await;
     let start = Instant::now();
-    let refused = rig.cache.fresh().await.unwrap_err();
+    let patience = Config::default().fresh_read_patience;
+    let read = rig.cache.fresh().await.unwrap();
+    assert_eq!((names(read.range("/k/", None)), read.revision), (vec!["a@2".to_owned()], written));
+    assert_eq!(start.elapsed(), patience);
+    assert!(rig.cache.get("/k/a", true).await.unwrap().is_some_and(|object| object.bytes == "2:"));
+    assert!(rig.cache.get("/k/a", false).await.unwrap().is_none(), "the cache knows no better");
+    let refused = rig.cache.wait_for(written, Instant::now() + patience).await.unwrap_err();
     assert!(
         matches!(refused, Error::NotReached { asked, current: Revision(1) } if asked == written),
         "{refused}"
     );
-    assert_eq!(start.elapsed(), Config::default().fresh_read_patience);
     *rig.store.down.lock() = false;
     assert_eq!(rig.cache.fresh().await.unwrap_or_else(|_| panic!("it follows again")).revision, written);
 }

@@ -30,8 +30,9 @@ pub(super) async fn run(server: &Arc<Server>, mut asked: Asked) -> Result<Answer
         kind: api_types::kind::GroupVersionKind::new("", "v1", "Binding"),
         schema: schema().type_of("", "v1", "Binding"),
     };
-    let Decoded { object, .. } =
+    let Decoded { object, warnings } =
         decode::decode(&server.registry.catalogue, &body, format, &expected, options.field_validation)?;
+    asked.warnings.extend(warnings);
     let call = asked.call(server, &options);
     bind(server, &call, &object).await?;
     Ok(super::success(&asked, 201))

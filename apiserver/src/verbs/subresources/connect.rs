@@ -3,16 +3,16 @@
 //! Everything the apiserver itself can find wrong is answered as upstream answers it. Dialling the node is not there
 //! yet, which is said plainly instead of pretending.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use api_types::{
-    field::{Fault, Faults, Path},
-    kind::GroupVersionKind,
+    field::{Fault, Faults, Path, go_quote},
+    kind::{GroupResource, GroupVersionKind},
     status::Status,
 };
 use serde_json::Value;
 
-use super::super::{Asked, method_not_allowed, read};
+use super::super::{Asked, method_not_allowed};
 use crate::{
     http::respond::{self, Answer},
     server::Server,
@@ -27,29 +27,123 @@ pub(super) async fn run(server: &Arc<Server>, asked: Asked) -> Result<Answer, St
     if !allowed.contains(&asked.info.verb.as_str()) {
         return Err(method_not_allowed());
     }
-    if asked.info.subresource == "log" {
-        log_options(&asked)?;
+    match (asked.served.names().plural, asked.info.subresource.as_str()) {
+        ("pods", "log") => log(server, &asked).await,
+        ("pods", "proxy") => Err(proxy_to_pod(server, &asked).await?),
+        ("pods", _) => Err(connect(server, &asked).await?),
+        ("services", _) => Err(proxy_to_service(server, &asked).await?),
+        _ => Err(proxy_to_node(server, &asked).await?),
     }
-    let object = read::find(server, &asked).await?;
-    let object = read::value(&asked.served, &object)?;
-    if asked.served.names().plural != "pods" {
-        return Err(unreachable_node(&format!("{} {}", asked.served.names().plural, asked.info.name)));
-    }
-    let node = object.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default();
-    let container = container(&object, &asked)?;
-    if node.is_empty() {
-        if asked.info.subresource == "log" {
-            // A Pod without a node has said nothing yet.
-            let mut answer = respond::text(204, String::new());
-            answer.headers_mut().remove(http::header::CONTENT_TYPE);
-            return Ok(answer);
-        }
-        return Err(Status::bad_request(format!("pod {} does not have a host assigned", asked.info.name)));
-    }
-    Err(unreachable_node(&format!("container {container} of pod {} on node {node}", asked.info.name)))
 }
 
-fn unreachable_node(what: &str) -> Status {
+/// What is behind the connections that could be made, if nodes could be dialled.
+type Undialled = Status;
+
+async fn log(server: &Server, asked: &Asked) -> Result<Answer, Status> {
+    log_options(asked)?;
+    let pod = object(server, asked, "pods", &asked.info.name).await?;
+    let container = container(&pod, asked)?;
+    let Some(node) = node_of(&pod) else {
+        // A Pod without a node has said nothing yet.
+        let mut answer = respond::text(204, String::new());
+        answer.headers_mut().remove(http::header::CONTENT_TYPE);
+        return Ok(answer);
+    };
+    check_node(server, asked, node).await?;
+    Err(undialled(&format!("container {container} of pod {} on node {node}", asked.info.name)))
+}
+
+/// `exec`, `attach` and `portforward`.
+async fn connect(server: &Server, asked: &Asked) -> Result<Undialled, Status> {
+    let name = &asked.info.name;
+    let pod = object(server, asked, "pods", name).await?;
+    let container = match asked.info.subresource.as_str() {
+        "portforward" => None,
+        _ => Some(container(&pod, asked)?),
+    };
+    let node = node_of(&pod)
+        .ok_or_else(|| Status::bad_request(format!("pod {name} does not have a host assigned")))?;
+    check_node(server, asked, node).await?;
+    Ok(undialled(&match container {
+        Some(container) => format!("container {container} of pod {name} on node {node}"),
+        None => format!("pod {name} on node {node}"),
+    }))
+}
+
+async fn proxy_to_pod(server: &Server, asked: &Asked) -> Result<Undialled, Status> {
+    let (name, _) = addressed(asked, "pod")?;
+    let pod = object(server, asked, "pods", name).await?;
+    let ip = pod.pointer("/status/podIP").and_then(Value::as_str).and_then(|ip| ip.parse().ok());
+    if !ip.is_some_and(is_global_unicast) {
+        return Err(Status::bad_request("address not allowed"));
+    }
+    Ok(undialled(&format!("pod {name}")))
+}
+
+async fn proxy_to_service(server: &Server, asked: &Asked) -> Result<Undialled, Status> {
+    let (name, port) = addressed(asked, "service")?;
+    let service = object(server, asked, "services", name).await?;
+    // A port that is given by its number stands for the one of that number's name.
+    let port = match port.parse::<i64>() {
+        Err(_) => port.to_owned(),
+        Ok(number) => list(&service, "/spec/ports")
+            .find(|it| it.get("port").and_then(Value::as_i64) == Some(number))
+            .map(|it| text(it, "name"))
+            .ok_or_else(|| {
+                Status::unavailable(format!("no service port {number} found for service {}", go_quote(name)))
+            })?,
+    };
+    let endpoints = server
+        .get("", "v1", "endpoints", &asked.info.namespace, name)
+        .await
+        .ok_or_else(|| Status::not_found(&GroupResource::new("", "endpoints"), name))?;
+    let lead_anywhere = list(&endpoints, "/subsets").any(|subset| {
+        list(subset, "/addresses").next().is_some()
+            && list(subset, "/ports").any(|it| text(it, "name") == port)
+    });
+    if !lead_anywhere {
+        return Err(Status::unavailable(format!(
+            "no endpoints available for service {}",
+            go_quote(if list(&endpoints, "/subsets").next().is_none() { name } else { &asked.info.name })
+        )));
+    }
+    Ok(undialled(&format!("service {name}")))
+}
+
+async fn proxy_to_node(server: &Server, asked: &Asked) -> Result<Undialled, Status> {
+    let (name, _) = addressed(asked, "node")?;
+    check_node(server, asked, name).await?;
+    Ok(undialled(&format!("node {name}")))
+}
+
+/// An object of the core group, in the namespace of the request if the kind has namespaces.
+async fn object(server: &Server, asked: &Asked, plural: &str, name: &str) -> Result<Value, Status> {
+    let namespace = if plural == "nodes" { "" } else { asked.info.namespace.as_str() };
+    server
+        .get("", "v1", plural, namespace, name)
+        .await
+        .ok_or_else(|| Status::not_found(&GroupResource::new("", plural), name))
+}
+
+/// Finds that a node is there and says where.
+async fn check_node(server: &Server, asked: &Asked, name: &str) -> Result<(), Status> {
+    let node = object(server, asked, "nodes", name).await?;
+    let known = |wanted: &&str| list(&node, "/status/addresses").any(|it| text(it, "type") == **wanted);
+    // The kinds of addresses upstream prefers; external names and addresses of the cloud are among them.
+    let preferred = ["Hostname", "InternalDNS", "InternalIP", "ExternalDNS", "ExternalIP"];
+    if preferred.iter().any(known) {
+        return Ok(());
+    }
+    let addresses: Vec<Value> = list(&node, "/status/addresses").cloned().collect();
+    let shown = Value::Array(addresses);
+    Err(Status::failure(
+        500,
+        "",
+        format!("no preferred addresses found; known addresses: {}", super::super::patch::go_print(&shown)),
+    ))
+}
+
+fn undialled(what: &str) -> Undialled {
     Status::failure(
         501,
         "NotImplemented",
@@ -59,39 +153,62 @@ fn unreachable_node(what: &str) -> Status {
     )
 }
 
+fn node_of(pod: &Value) -> Option<&str> {
+    pod.pointer("/spec/nodeName").and_then(Value::as_str).filter(|name| !name.is_empty())
+}
+
+fn list<'a>(object: &'a Value, path: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
+    object.pointer(path).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn text(object: &Value, field: &str) -> String {
+    object.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// The name and the port that a proxy's URL means by `name`, `name:port` or `scheme:name:port`.
+fn addressed<'a>(asked: &'a Asked, what: &str) -> Result<(&'a str, &'a str), Status> {
+    let id = asked.info.name.as_str();
+    split(id).ok_or_else(|| Status::bad_request(format!("invalid {what} request {}", go_quote(id))))
+}
+
+fn split(id: &str) -> Option<(&str, &str)> {
+    let parts: Vec<&str> = id.split(':').collect();
+    let (name, port) = match parts.as_slice() {
+        [name] => (*name, ""),
+        [name, port] => (*name, *port),
+        ["" | "http" | "https", name, port] => (*name, *port),
+        _ => return None,
+    };
+    (!name.is_empty()).then_some((name, port))
+}
+
+/// Whether Pods may have such an address: loopback and link-local ones would lead back to this machine.
+fn is_global_unicast(ip: IpAddr) -> bool {
+    let link_local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    !(ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() || link_local)
+}
+
 /// The container that is meant: the one that is named, or the only one.
 fn container(pod: &Value, asked: &Asked) -> Result<String, Status> {
-    let names = |field: &str| -> Vec<&str> {
-        pod.pointer(&format!("/spec/{field}"))
-            .and_then(Value::as_array)
-            .map(|list| list.iter().filter_map(|it| it.get("name").and_then(Value::as_str)).collect())
-            .unwrap_or_default()
-    };
-    let (main, init, ephemeral) =
-        (names("containers"), names("initContainers"), names("ephemeralContainers"));
+    let names = |field: &str| list(pod, &format!("/spec/{field}")).map(|it| text(it, "name"));
+    let all: Vec<String> =
+        names("initContainers").chain(names("containers")).chain(names("ephemeralContainers")).collect();
     let name = &asked.info.name;
-    match asked.query.get("container").filter(|it| !it.is_empty()) {
-        Some(wanted) if main.contains(&wanted) || init.contains(&wanted) || ephemeral.contains(&wanted) => {
-            Ok(wanted.to_owned())
-        }
-        Some(wanted) => Err(Status::bad_request(format!("container {wanted} is not valid for pod {name}"))),
-        None => match main.as_slice() {
-            [only] => Ok((*only).to_owned()),
-            [] => Ok(String::new()),
-            many => {
-                let mut message = format!(
-                    "a container name must be specified for pod {name}, choose one of: [{}]",
-                    many.join(" ")
-                );
-                if !init.is_empty() {
-                    message += &format!(" or one of the init containers: [{}]", init.join(" "));
-                }
-                if !ephemeral.is_empty() {
-                    message += &format!(" or one of the ephemeral containers: [{}]", ephemeral.join(" "));
-                }
-                Err(Status::bad_request(message))
-            }
-        },
+    if let Some(wanted) = asked.query.get("container").filter(|it| !it.is_empty()) {
+        return match all.iter().any(|it| it == wanted) {
+            true => Ok(wanted.to_owned()),
+            false => Err(Status::bad_request(format!("container {wanted} is not valid for pod {name}"))),
+        };
+    }
+    let main: Vec<String> = names("containers").collect();
+    let wanted = format!("a container name must be specified for pod {name}");
+    match main.as_slice() {
+        [only] => Ok(only.clone()),
+        [] => Err(Status::bad_request(wanted)),
+        _ => Err(Status::bad_request(format!("{wanted}, choose one of: [{}]", all.join(" ")))),
     }
 }
 
@@ -118,4 +235,41 @@ fn log_options(asked: &Asked) -> Result<(), Status> {
         return Ok(());
     }
     Err(Status::invalid(&GroupVersionKind::new("", "v1", "PodLogOptions"), &asked.info.name, &faults))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxies_are_addressed_by_name_and_perhaps_port_and_scheme() {
+        for (id, expected) in [
+            ("web", Some(("web", ""))),
+            ("web:http", Some(("web", "http"))),
+            ("https:web:443", Some(("web", "443"))),
+            (":web:443", Some(("web", "443"))),
+            ("ftp:web:21", None),
+            ("", None),
+            (":80", None),
+            ("a:b:c:d", None),
+        ] {
+            assert_eq!(split(id), expected, "{id}");
+        }
+    }
+
+    #[test]
+    fn proxies_do_not_lead_back_to_this_machine() {
+        for (ip, global) in [
+            ("10.1.2.3", true),
+            ("fd00::1", true),
+            ("127.0.0.1", false),
+            ("::1", false),
+            ("169.254.169.254", false),
+            ("fe80::1", false),
+            ("0.0.0.0", false),
+            ("224.0.0.1", false),
+        ] {
+            assert_eq!(is_global_unicast(ip.parse().unwrap()), global, "{ip}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use k8s_openapi::api::{
     core::v1::Pod,
     policy::v1::{Eviction, PodDisruptionBudget},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::super::{
     Asked,
@@ -36,8 +36,9 @@ pub(super) async fn run(server: &Arc<Server>, mut asked: Asked) -> Result<Answer
         kind: GroupVersionKind::new("policy", "v1", "Eviction"),
         schema: schema().type_of("policy", "v1", "Eviction"),
     };
-    let Decoded { object, .. } =
+    let Decoded { object, warnings } =
         decode::decode(&server.registry.catalogue, &body, format, &expected, options.field_validation)?;
+    asked.warnings.extend(warnings);
     let mut call = asked.call(server, &options);
     let eviction = Eviction::from_value(&object).map_err(Status::internal)?;
     call.dry_run = pods::check_eviction(&eviction, &call.name, call.dry_run)?;
@@ -134,14 +135,14 @@ async fn evict(server: &Server, call: &Call, how: &delete::Options) -> Result<()
     let written = server
         .registry
         .update(&marked, plan, &|old| {
-            let mut pod = Pod::from_value(old.ok_or_else(|| call.not_found())?).map_err(Status::internal)?;
-            pods::mark_evicted(&mut pod, call.now);
-            let mut pod = pod.to_value();
+            let old = old.ok_or_else(|| call.not_found())?;
             // Whatever others wrote meanwhile, unless the caller minds.
-            if how.resource_version.is_none() {
-                pod.set_meta("resourceVersion", Value::Null);
+            if how.resource_version.is_some() && old.resource_version() != checked.object.resource_version() {
+                return Err(Status::modified(&call.served.resource.resource(), &call.name));
             }
-            Ok(pod)
+            let mut pod = Pod::from_value(old).map_err(Status::internal)?;
+            pods::mark_evicted(&mut pod, call.now);
+            Ok(pod.to_value())
         })
         .await?;
     let mut how = how.clone();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use api_types::{
     field::{Fault, Path},
-    kind::GroupVersionKind,
+    kind::{GroupResource, GroupVersionKind},
     object::{ObjectExt, object_at, object_of},
     schema::{TypeRef, schema},
     selectors::labels,
@@ -17,14 +17,14 @@ use super::super::{
     Asked,
     decode::{self, Expected},
     method_not_allowed,
-    options::Write,
+    options::{FieldValidation, Write},
     patch as patches, read,
-    write::check_name,
 };
 use crate::{
-    http::respond::{self, Answer},
+    http::respond::Answer,
+    patch::apply::{self, BuiltIn, FieldManager, Reset, scale::Replicas},
     registry::{
-        ownership,
+        Call, metadata,
         strategy::{Names, Part},
         update::Plan,
     },
@@ -47,6 +47,11 @@ fn scale_schema() -> Option<TypeRef> {
     schema().type_of("autoscaling", "v1", "Scale")
 }
 
+/// Where the versions that have a scale have their replica count: the same place everywhere.
+const PATHS: &[(&str, &[&str])] = &[("apps/v1", &["spec", "replicas"]), ("v1", &["spec", "replicas"])];
+
+const NOTHING_RESET: Reset<'static> = Reset::Fields(&[]);
+
 pub(super) async fn run(server: &Arc<Server>, mut asked: Asked) -> Result<Answer, Status> {
     match asked.info.verb.as_str() {
         "get" => {
@@ -66,102 +71,113 @@ pub(super) async fn run(server: &Arc<Server>, mut asked: Asked) -> Result<Answer
                 &expected,
                 options.field_validation,
             )?;
-            let scale = decoded.object;
-            check_name(&scale, &asked.info.name)?;
-            write(server, &asked, &options, decoded.warnings, &|_| Ok(scale.clone())).await
+            asked.warnings.extend(decoded.warnings);
+            let call = asked.call(server, &options);
+            let mut scale = decoded.object;
+            metadata::addressed(&call, &mut scale)?;
+            write(server, &asked, &call, &|old| {
+                let mut scale = scale.clone();
+                manager(&call, |fields| fields.track(Some(old), &mut scale, &call.manager));
+                Ok(scale)
+            })
+            .await
         }
-        "patch" => patch_scale(server, asked).await,
+        "patch" => patch(server, asked).await,
         _ => Err(method_not_allowed()),
     }
 }
 
-async fn patch_scale(server: &Arc<Server>, mut asked: Asked) -> Result<Answer, Status> {
+async fn patch(server: &Arc<Server>, mut asked: Asked) -> Result<Answer, Status> {
     let patch_kind = patches::kind(&asked)?;
     let body = asked.body().await?;
     let options = Write::read(&asked.query, "PatchOptions", patch_kind == patches::Kind::Apply)?;
     let Some(schema) = scale_schema() else { return Err(method_not_allowed()) };
-    if patch_kind == patches::Kind::Apply {
-        return apply_scale(server, &asked, &body, &options, schema).await;
-    }
     let (document, complaints) = patches::Document::read(patch_kind, &body, options.field_validation)?;
-    let shown = String::from_utf8_lossy(&body).into_owned();
-    let change = |scale: &Value| {
-        let patched = document.merge(scale, Some(schema))?;
-        wire::typed::coerce(patched, schema).map(|decoded| decoded.value).map_err(|why| {
-            let fault = Fault::invalid(&Path::new("patch"), shown.as_str(), why);
-            Status::invalid(&GroupVersionKind::default(), "", &[fault])
+    let call = asked.call(server, &options);
+    if let patches::Document::Apply(applied) = &document {
+        let force = options.force.unwrap_or_default();
+        return write(server, &asked, &call, &|old| {
+            let scale = manager(&call, |fields| fields.apply(Some(old), applied, &call.manager, force))?;
+            patches::complain(&call, &complaints, options.field_validation)?;
+            wire::typed::coerce(scale, schema)
+                .map(|read| read.value)
+                .map_err(|why| apply::misfit(applied, &why))
         })
-    };
-    write(server, &asked, &options, complaints, &change).await
+        .await;
+    }
+    let shown = patches::shown(&document, &body);
+    write(server, &asked, &call, &|old| {
+        let patched = document.merge(old, Some(schema))?;
+        let invalid = |why: String| {
+            let fault = Fault::invalid(&Path::new("patch"), shown.clone(), why);
+            Status::invalid(&GroupVersionKind::default(), "", &[fault])
+        };
+        let read = wire::typed::coerce(patched, schema).map_err(invalid)?;
+        let all: Vec<String> = complaints.iter().cloned().chain(read.strict).collect();
+        match options.field_validation {
+            FieldValidation::Strict if !all.is_empty() => {
+                return Err(invalid(format!("strict decoding error: {}", all.join(", "))));
+            }
+            FieldValidation::Ignore => {}
+            FieldValidation::Strict | FieldValidation::Warn => call.warnings.extend(all),
+        }
+        let mut scale = read.value;
+        manager(&call, |fields| fields.track(Some(old), &mut scale, &call.manager));
+        Ok(scale)
+    })
+    .await
 }
 
-/// An apply of a Scale: ownership is kept on the workload, where `spec.replicas` stands at the same place.
-async fn apply_scale(
+/// Who is on record for the fields of a Scale.
+fn manager<T>(call: &Call, work: impl FnOnce(FieldManager<'_>) -> T) -> T {
+    let kind = kind();
+    let versions = BuiltIn { kind: &kind, convert: None };
+    work(FieldManager {
+        kind: &kind,
+        versions: &versions,
+        subresource: &call.subresource,
+        reset: NOTHING_RESET,
+        now: call.now,
+    })
+}
+
+/// Changes a workload by a change of its Scale, which carries the part of the record that is about the replica count.
+async fn write(
     server: &Arc<Server>,
     asked: &Asked,
-    body: &[u8],
-    options: &Write,
-    schema: TypeRef,
+    call: &Call,
+    change: &(dyn Fn(&Value) -> Result<Value, Status> + Send + Sync),
 ) -> Result<Answer, Status> {
-    let read = wire::yaml::to_value(body)
-        .map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
-    let applied = wire::typed::coerce(read.value, schema)
-        .map_err(|why| Status::bad_request(format!("error decoding YAML: {why}")))?
-        .value;
-    let call = asked.call(server, options);
     let plan = Plan { part: Part::Main, create_missing: false, uid_precondition: false, owned: true };
     let api_version = asked.served.resource.kind().api_version();
+    let replicas = Replicas { api_version: &api_version, paths: PATHS };
     let written = server
         .registry
-        .update(&call, plan, &|old| {
+        .update(call, plan, &|old| {
             let old = old.ok_or_else(|| call.not_found())?;
-            let mut wanted = json!({
-                "apiVersion": api_version,
-                "kind": asked.served.resource.kind().kind,
-                "metadata": {"name": old.name(), "namespace": old.namespace()},
-            });
-            if let Some(replicas) = applied.pointer("/spec/replicas") {
-                wanted["spec"] = json!({"replicas": replicas});
-            }
-            check(&applied, old)?;
-            ownership::apply(&call, Part::Main, Some(old), &wanted, options.force.unwrap_or_default())
+            let record = |object: &Value| object.meta().and_then(|it| it.get("managedFields")).cloned();
+            let owners = record(old);
+            let mut shown = project(old);
+            let part = replicas.of_scale(owners.as_ref()).map_err(Status::internal)?;
+            shown.set_meta("managedFields", part.unwrap_or_default());
+            let mut scale = change(&shown)?;
+            metadata::addressed(call, &mut scale)?;
+            check(call, &scale, old)?;
+            let mut object = old.clone();
+            let count = scale.pointer("/spec/replicas").cloned().unwrap_or_else(|| json!(0));
+            object_at(object_of(&mut object), "spec").insert("replicas".to_owned(), count);
+            object.set_meta("resourceVersion", scale.resource_version());
+            let owners =
+                replicas.of_object(owners.as_ref(), record(&scale).as_ref()).map_err(Status::internal)?;
+            object.set_meta("managedFields", owners.unwrap_or_default());
+            Ok(object)
         })
         .await?;
     asked.answer_as(server, 200, &project(&written.object), scale_schema())
 }
 
-async fn write(
-    server: &Arc<Server>,
-    asked: &Asked,
-    options: &Write,
-    warnings: Vec<String>,
-    change: &(dyn Fn(&Value) -> Result<Value, Status> + Send + Sync),
-) -> Result<Answer, Status> {
-    let call = asked.call(server, options);
-    let plan = Plan { part: Part::Main, create_missing: false, uid_precondition: false, owned: false };
-    let written = server
-        .registry
-        .update(&call, plan, &|old| {
-            let old = old.ok_or_else(|| call.not_found())?;
-            let scale = change(&project(old))?;
-            check(&scale, old)?;
-            let mut object = old.clone();
-            let replicas = scale.pointer("/spec/replicas").cloned().unwrap_or_else(|| json!(0));
-            object_at(object_of(&mut object), "spec").insert("replicas".to_owned(), replicas);
-            object.set_meta("resourceVersion", scale.resource_version());
-            if !scale.uid().is_empty() {
-                object.set_meta("uid", scale.uid());
-            }
-            Ok(object)
-        })
-        .await?;
-    let mut answer = asked.answer_as(server, 200, &project(&written.object), scale_schema())?;
-    respond::warn(&mut answer, &warnings);
-    Ok(answer)
-}
-
 /// What is wrong with a Scale.
-fn check(scale: &Value, old: &Value) -> Result<(), Status> {
+fn check(call: &Call, scale: &Value, old: &Value) -> Result<(), Status> {
     let replicas = scale.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or_default();
     if replicas < 0 {
         let fault = Fault::invalid(
@@ -170,6 +186,15 @@ fn check(scale: &Value, old: &Value) -> Result<(), Status> {
             "must be greater than or equal to 0",
         );
         return Err(Status::invalid(&kind(), old.name(), &[fault]));
+    }
+    let (asked, found) = (scale.uid(), old.uid());
+    if !asked.is_empty() && asked != found {
+        let resource = call.served.resource.resource();
+        return Err(Status::conflict(
+            &GroupResource::new(&resource.group, &format!("{}/scale", resource.resource)),
+            old.name(),
+            format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {found}"),
+        ));
     }
     Ok(())
 }

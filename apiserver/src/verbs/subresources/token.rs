@@ -10,10 +10,7 @@ use super::super::{
     method_not_allowed,
     options::Write,
 };
-use crate::{
-    http::respond::{self, Answer},
-    server::Server,
-};
+use crate::{http::respond::Answer, server::Server};
 
 pub(super) async fn run(server: &Arc<Server>, mut asked: Asked) -> Result<Answer, Status> {
     if asked.info.verb != "create" {
@@ -25,12 +22,11 @@ pub(super) async fn run(server: &Arc<Server>, mut asked: Asked) -> Result<Answer
     let kind = GroupVersionKind::new("authentication.k8s.io", "v1", "TokenRequest");
     let schema = schema().type_of("authentication.k8s.io", "v1", "TokenRequest");
     let expected = Expected { kind, schema };
-    let Decoded { object, mut warnings } =
+    let Decoded { object, warnings } =
         decode::decode(&server.registry.catalogue, &body, format, &expected, options.field_validation)?;
+    asked.warnings.extend(warnings);
     let (answer, more) =
         server.identity.issue(server, &object, &asked.info.namespace, &asked.info.name).await?;
-    warnings.extend(more);
-    let mut answer = asked.answer_as(server, 201, &answer, schema)?;
-    respond::warn(&mut answer, &warnings);
-    Ok(answer)
+    asked.warnings.extend(more);
+    asked.answer_as(server, 201, &answer, schema)
 }
