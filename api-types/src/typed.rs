@@ -29,11 +29,63 @@ pub trait Typed: Sized + Send + Sync + 'static {
     fn to_value(&self) -> Value;
 }
 
+/// Go's time that was never set.
+const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
+/// The same, in seconds of our count.
+const ZERO_TIME_SECONDS: i64 = -62_135_596_800;
+
+/// The times that the typed structs must have, and that are null on the wire when nobody set them.
+const REQUIRED_TIMES: [&str; 2] = ["lastTransitionTime", "lastObservedTime"];
+
+/// Whether this is the time that was never set, where a struct has to have one.
+pub fn is_unset(time: jiff::Timestamp) -> bool {
+    time.as_second() == ZERO_TIME_SECONDS && time.subsec_nanosecond() == 0
+}
+
+/// The value as the structs can read it. What they cannot do without and Go writes as null is put in: times, and the
+/// lists of what is known of a user besides; encoding makes them null again. And templates of claims are claims,
+/// whatever they say: upstream overwrites it.
+fn mended(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| {
+                let value = match (key.as_str(), value) {
+                    (key, Value::Null) if REQUIRED_TIMES.contains(&key) => Value::from(ZERO_TIME),
+                    ("extra", Value::Object(extra)) => with_lists(extra),
+                    ("volumeClaimTemplates", Value::Array(claims)) => {
+                        claims.iter().map(without_kind).collect()
+                    }
+                    (_, value) => mended(value),
+                };
+                (key.clone(), value)
+            })
+            .collect(),
+        Value::Array(list) => list.iter().map(mended).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
+    }
+}
+
+fn without_kind(value: &Value) -> Value {
+    let mut value = mended(value);
+    if let Value::Object(map) = &mut value {
+        map.remove("apiVersion");
+        map.remove("kind");
+    }
+    value
+}
+
+fn with_lists(extra: &serde_json::Map<String, Value>) -> Value {
+    let list = |value: &Value| if value.is_null() { Value::Array(Vec::new()) } else { value.clone() };
+    extra.iter().map(|(key, value)| (key.clone(), list(value))).collect()
+}
+
 macro_rules! typed {
     ($($kind:ty),* $(,)?) => {$(
         impl Typed for $kind {
             fn from_value(value: &Value) -> Result<Self, serde_json::Error> {
                 <Self as serde::Deserialize>::deserialize(value)
+                    .or_else(|_| <Self as serde::Deserialize>::deserialize(&mended(value)))
             }
 
             fn to_value(&self) -> Value {
@@ -74,4 +126,31 @@ typed! {
     admissionregistration::ValidatingAdmissionPolicyBinding, admissionregistration::ValidatingWebhookConfiguration,
     apiextensions::CustomResourceDefinition,
     apiregistration::APIService,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_the_structs_cannot_read_is_mended() {
+        let event =
+            events::Event::from_value(&json!({"series": {"count": 2, "lastObservedTime": null}})).unwrap();
+        assert!(is_unset(event.series.unwrap().last_observed_time.0));
+        let budget = policy::PodDisruptionBudget::from_value(&json!({"status": {"currentHealthy": 0,
+            "conditions": [{"type": "a", "lastTransitionTime": null}]}}))
+        .unwrap();
+        let conditions = budget.status.unwrap().conditions.unwrap();
+        assert!(is_unset(conditions[0].last_transition_time.0));
+        assert!(!is_unset(jiff::Timestamp::UNIX_EPOCH));
+        let set = json!({"spec": {"volumeClaimTemplates": [{"kind": "X", "metadata": {"name": "a"}}]}});
+        let set = apps::StatefulSet::from_value(&set).unwrap().to_value();
+        let path = "/spec/volumeClaimTemplates/0/kind";
+        assert_eq!(set.pointer(path), Some(&json!("PersistentVolumeClaim")));
+        let review =
+            authorization::SubjectAccessReview::from_value(&json!({"spec": {"extra": {"a": null}}})).unwrap();
+        assert_eq!(review.spec.extra.unwrap().get("a"), Some(&Vec::new()));
+    }
 }

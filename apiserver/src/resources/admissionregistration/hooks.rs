@@ -5,25 +5,29 @@ use std::collections::BTreeSet;
 use api_types::field::{BadValue, Fault, Faults, Path};
 use k8s_openapi::{
     api::admissionregistration::v1::{
-        MatchCondition, MutatingWebhook, RuleWithOperations, ValidatingWebhook, WebhookClientConfig,
+        MatchCondition, MutatingWebhook, MutatingWebhookConfiguration, RuleWithOperations, ValidatingWebhook,
+        ValidatingWebhookConfiguration, WebhookClientConfig,
     },
     apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
 
-use super::matching::{condition_faults, match_policy_fault, rule_faults};
+use super::matching::{
+    condition_faults, default_match_policy, default_rules, match_policy_fault, rule_faults,
+};
 use crate::resources::shared::{
     forms::fully_qualified_name,
     metadata::invalid_each,
     names::dns1035_label,
     optional::Items,
     selectors::{self, Leniency},
-    webhook_client::{ServiceRef, service_faults, url_faults},
+    webhook_client::{PORT_DEFAULT, ServiceRef, service_faults, url_faults},
 };
 
 const NO_SIDE_EFFECTS: &[&str] = &["None", "NoneOnDryRun"];
 const SIDE_EFFECTS: &[&str] = &["None", "NoneOnDryRun", "Some", "Unknown"];
 /// In the order of preference.
 const REVIEW_VERSIONS: &[&str] = &["v1", "v1beta1"];
+const TIMEOUT_SECONDS_DEFAULT: i32 = 10;
 const TIMEOUT_SECONDS: std::ops::RangeInclusive<i32> = 1..=30;
 
 /// A webhook.
@@ -52,30 +56,80 @@ struct Rules {
     conditions: bool,
 }
 
-macro_rules! hook_of {
-    ($kind:ident, $hook:ident, $reinvocation:expr) => {
-        impl<'a> From<&'a $kind> for Hook<'a> {
-            fn from($hook: &'a $kind) -> Self {
-                Self {
-                    name: &$hook.name,
-                    client: &$hook.client_config,
-                    rules: $hook.rules.items(),
-                    failure_policy: $hook.failure_policy.as_deref(),
-                    match_policy: $hook.match_policy.as_deref(),
-                    side_effects: &$hook.side_effects,
-                    timeout_seconds: $hook.timeout_seconds,
-                    namespaces: $hook.namespace_selector.as_ref(),
-                    objects: $hook.object_selector.as_ref(),
-                    reinvocation: $reinvocation,
-                    conditions: $hook.match_conditions.items(),
-                    review_versions: &$hook.admission_review_versions,
+/// A configuration of webhooks, of either sort.
+pub(super) trait Webhooks {
+    /// Its webhooks.
+    fn hooks(&self) -> Vec<Hook<'_>>;
+    /// Fills in what was left out.
+    fn complete(&mut self);
+}
+
+/// The two sorts have the same fields, but for who may be called again.
+macro_rules! webhooks_of {
+    ($configuration:ident, $hook:ident, reinvocation: $reinvocation:expr, default: $default:expr) => {
+        impl Webhooks for $configuration {
+            fn hooks(&self) -> Vec<Hook<'_>> {
+                fn view(hook: &$hook) -> Hook<'_> {
+                    let reinvocation: fn(&$hook) -> Option<&str> = $reinvocation;
+                    let $hook {
+                        name,
+                        client_config,
+                        rules,
+                        failure_policy,
+                        match_policy,
+                        side_effects,
+                        timeout_seconds,
+                        namespace_selector,
+                        object_selector,
+                        match_conditions,
+                        admission_review_versions,
+                        ..
+                    } = hook;
+                    Hook {
+                        name,
+                        client: client_config,
+                        rules: rules.items(),
+                        failure_policy: failure_policy.as_deref(),
+                        match_policy: match_policy.as_deref(),
+                        side_effects,
+                        timeout_seconds: *timeout_seconds,
+                        namespaces: namespace_selector.as_ref(),
+                        objects: object_selector.as_ref(),
+                        reinvocation: reinvocation(hook),
+                        conditions: match_conditions.items(),
+                        review_versions: admission_review_versions,
+                    }
+                }
+                self.webhooks.items().iter().map(view).collect()
+            }
+
+            fn complete(&mut self) {
+                let default: fn(&mut $hook) = $default;
+                for hook in self.webhooks.items_mut() {
+                    hook.failure_policy.get_or_insert_with(|| "Fail".to_owned());
+                    default_match_policy(&mut hook.match_policy);
+                    hook.namespace_selector.get_or_insert_default();
+                    hook.object_selector.get_or_insert_default();
+                    hook.timeout_seconds.get_or_insert(TIMEOUT_SECONDS_DEFAULT);
+                    default(hook);
+                    if let Some(service) = &mut hook.client_config.service {
+                        service.port.get_or_insert(PORT_DEFAULT);
+                    }
+                    default_rules(hook.rules.items_mut());
                 }
             }
         }
     };
 }
-hook_of!(ValidatingWebhook, hook, None);
-hook_of!(MutatingWebhook, hook, hook.reinvocation_policy.as_deref());
+webhooks_of!(ValidatingWebhookConfiguration, ValidatingWebhook, reinvocation: |_| None, default: |_| ());
+webhooks_of!(
+    MutatingWebhookConfiguration,
+    MutatingWebhook,
+    reinvocation: |hook| hook.reinvocation_policy.as_deref(),
+    default: |hook| {
+        hook.reinvocation_policy.get_or_insert_with(|| "Never".to_owned());
+    }
+);
 
 /// What is wrong with webhooks. What was wrong with the old ones already may be wrong still.
 pub(super) fn faults(hooks: &[Hook<'_>], old: Option<&[Hook<'_>]>) -> Faults {

@@ -4,16 +4,10 @@ use api_types::field::Faults;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 
 use super::{
-    hooks::{Hook, faults},
-    matching::{default_match_policy, default_rules},
+    hooks::{Webhooks as _, faults},
     name_warnings,
 };
-use crate::{
-    registry::strategy::{Context, Generation, Names, Strategy},
-    resources::shared::{optional::Items, webhook_client::PORT_DEFAULT},
-};
-
-const TIMEOUT_SECONDS_DEFAULT: i32 = 10;
+use crate::registry::strategy::{Context, Generation, Names, Strategy};
 
 /// The strategy of MutatingWebhookConfigurations.
 pub(crate) struct MutatingWebhookConfigurations;
@@ -36,22 +30,11 @@ impl Strategy for MutatingWebhookConfigurations {
     const KNOWN_FINALIZERS: bool = false;
 
     fn default(object: &mut MutatingWebhookConfiguration) {
-        for hook in object.webhooks.items_mut() {
-            hook.failure_policy.get_or_insert_with(|| "Fail".to_owned());
-            default_match_policy(&mut hook.match_policy);
-            hook.namespace_selector.get_or_insert_default();
-            hook.object_selector.get_or_insert_default();
-            hook.timeout_seconds.get_or_insert(TIMEOUT_SECONDS_DEFAULT);
-            hook.reinvocation_policy.get_or_insert_with(|| "Never".to_owned());
-            if let Some(service) = &mut hook.client_config.service {
-                service.port.get_or_insert(PORT_DEFAULT);
-            }
-            default_rules(hook.rules.items_mut());
-        }
+        object.complete();
     }
 
     fn validate(_cx: &Context<'_>, object: &MutatingWebhookConfiguration) -> Faults {
-        faults(&hooks(object), None)
+        faults(&object.hooks(), None)
     }
 
     fn validate_update(
@@ -59,7 +42,7 @@ impl Strategy for MutatingWebhookConfigurations {
         object: &MutatingWebhookConfiguration,
         old: &MutatingWebhookConfiguration,
     ) -> Faults {
-        faults(&hooks(object), Some(&hooks(old)))
+        faults(&object.hooks(), Some(&old.hooks()))
     }
 
     fn warnings(
@@ -69,10 +52,6 @@ impl Strategy for MutatingWebhookConfigurations {
     ) -> Vec<String> {
         name_warnings(&object.metadata)
     }
-}
-
-fn hooks(object: &MutatingWebhookConfiguration) -> Vec<Hook<'_>> {
-    object.webhooks.items().iter().map(Hook::from).collect()
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::{
         pod_spec::Rules,
         pod_template,
         selectors::{self, Leniency},
-        workloads::{self, Counts},
+        workloads::{self, Counts, Workload as _},
     },
 };
 
@@ -44,9 +44,7 @@ impl Strategy for DaemonSets {
     const REJUDGES_METADATA: bool = false;
 
     fn mark(raw: &Value, set: &mut DaemonSet) {
-        if workloads::lacks(raw, "/spec/selector") {
-            pod_template::mark_absent(&mut set.spec.get_or_insert_default().selector);
-        }
+        workloads::mark_selector(raw, set);
     }
 
     fn default(set: &mut DaemonSet) {
@@ -64,8 +62,7 @@ impl Strategy for DaemonSets {
 
     fn prepare_for_create(_cx: &Context<'_>, set: &mut DaemonSet) {
         set_template_generation(set, template_generation(set).max(1));
-        let spec = set.spec.get_or_insert_default();
-        pod_template::prepare(&mut spec.template, None);
+        workloads::prepare_template(set, None);
         set.status = None;
     }
 
@@ -74,22 +71,15 @@ impl Strategy for DaemonSets {
     }
 
     fn prepare_for_update(_cx: &Context<'_>, set: &mut DaemonSet, old: &DaemonSet) {
-        let old_template = old.spec.as_ref().map(|old| &old.template);
-        let spec = set.spec.get_or_insert_default();
-        pod_template::prepare(&mut spec.template, old_template);
-        let changed = old_template.is_none_or(|old| !same(&spec.template, old));
+        workloads::prepare_template(set, Some(old));
+        let changed = old.template().is_none_or(|old| !same(set.template_mut(), old));
         set_template_generation(set, template_generation(old) + i64::from(changed));
     }
 
     fn validate_update(cx: &Context<'_>, set: &DaemonSet, old: &DaemonSet) -> Faults {
-        let mut faults = Vec::new();
-        if let (Some(new), Some(old)) = (&set.spec, &old.spec) {
-            let path = Path::new("spec.selector");
-            faults.extend(pod_template::immutable_selector(&new.selector, &old.selector, &path));
-        }
-        let rules = pod_template::rules(old.spec.as_ref().map(|old| &old.template)).under(cx);
-        let malformed =
-            old.spec.as_ref().is_some_and(|old| selectors::has_invalid_value(Some(&old.selector)));
+        let mut faults: Faults = workloads::selector_changed(set, old).into_iter().collect();
+        let rules = workloads::template_rules(cx, Some(old));
+        let malformed = selectors::has_invalid_value(old.selector());
         faults.extend(validate_spec(set, &rules, malformed));
         faults
     }
@@ -104,11 +94,10 @@ impl Strategy for DaemonSets {
     }
 
     fn warnings(_cx: &Context<'_>, set: &DaemonSet, old: Option<&DaemonSet>) -> Vec<String> {
-        let Some(spec) = &set.spec else { return Vec::new() };
         if old.is_some_and(|old| template_generation(set) == template_generation(old)) {
             return Vec::new();
         }
-        pod_template::warnings(&spec.template, &Path::new("spec.template"))
+        workloads::template_warnings(set)
     }
 }
 

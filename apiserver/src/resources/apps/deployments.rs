@@ -15,8 +15,7 @@ use crate::{
     resources::shared::{
         optional::{Text, negative, same},
         pod_spec::Rules,
-        pod_template::{self, Selection},
-        selectors,
+        pod_template,
         workloads::{self, Counts},
     },
 };
@@ -44,9 +43,7 @@ impl Strategy for Deployments {
     const REJUDGES_METADATA: bool = false;
 
     fn mark(raw: &Value, deployment: &mut Deployment) {
-        if workloads::lacks(raw, "/spec/selector") {
-            pod_template::mark_absent(&mut deployment.spec.get_or_insert_default().selector);
-        }
+        workloads::mark_selector(raw, deployment);
     }
 
     fn default(deployment: &mut Deployment) {
@@ -65,8 +62,7 @@ impl Strategy for Deployments {
     }
 
     fn prepare_for_create(_cx: &Context<'_>, deployment: &mut Deployment) {
-        let spec = deployment.spec.get_or_insert_default();
-        pod_template::prepare(&mut spec.template, None);
+        workloads::prepare_template(deployment, None);
         deployment.status = None;
     }
 
@@ -75,17 +71,12 @@ impl Strategy for Deployments {
     }
 
     fn prepare_for_update(_cx: &Context<'_>, deployment: &mut Deployment, old: &Deployment) {
-        let spec = deployment.spec.get_or_insert_default();
-        pod_template::prepare(&mut spec.template, old.spec.as_ref().map(|old| &old.template));
+        workloads::prepare_template(deployment, Some(old));
     }
 
     fn validate_update(cx: &Context<'_>, deployment: &Deployment, old: &Deployment) -> Faults {
-        let rules = pod_template::rules(old.spec.as_ref().map(|old| &old.template)).under(cx);
-        let mut faults = validate_spec(deployment, &rules);
-        if let (Some(new), Some(old)) = (&deployment.spec, &old.spec) {
-            let path = Path::new("spec.selector");
-            faults.extend(pod_template::immutable_selector(&new.selector, &old.selector, &path));
-        }
+        let mut faults = validate_spec(deployment, &workloads::template_rules(cx, Some(old)));
+        faults.extend(workloads::selector_changed(deployment, old));
         faults
     }
 
@@ -100,8 +91,7 @@ impl Strategy for Deployments {
     }
 
     fn warnings(_cx: &Context<'_>, deployment: &Deployment, old: Option<&Deployment>) -> Vec<String> {
-        let Some(spec) = &deployment.spec else { return Vec::new() };
-        let template = || pod_template::warnings(&spec.template, &Path::new("spec.template"));
+        let template = || workloads::template_warnings(deployment);
         match old {
             None => {
                 let name = workloads::name_warning(deployment.metadata.name.as_deref());
@@ -128,23 +118,7 @@ fn validate_spec(deployment: &Deployment, rules: &Rules) -> Faults {
     let path = Path::new("spec");
     let mut faults = Vec::new();
     faults.extend(negative(&path.child("replicas"), spec.replicas.unwrap_or_default()));
-    let selector_path = path.child("selector");
-    faults.extend(pod_template::validate_selector(&spec.selector, "deployment", &selector_path));
-    let template_path = path.child("template");
-    match Selection::of(&spec.selector) {
-        Selection::Malformed => faults.push(Fault::invalid(
-            &selector_path,
-            selectors::printed(&spec.selector),
-            "invalid label selector",
-        )),
-        selection => {
-            if !selection.matches(pod_template::labels(&spec.template)) {
-                faults.push(pod_template::unmatched(&spec.template, &template_path));
-            }
-            faults.extend(pod_template::validate(&spec.template, rules, &template_path));
-            faults.extend(pod_template::runs_on(&spec.template, "ReplicaSet", &template_path));
-        }
-    }
+    faults.extend(workloads::replicas_selected(&spec.selector, &spec.template, rules, &path));
     if let Some(strategy) = &spec.strategy {
         faults.extend(validate_strategy(strategy, &path.child("strategy")));
     }
@@ -196,12 +170,11 @@ fn validate_rolling(rolling: &RollingUpdateDeployment, path: &Path) -> Faults {
 }
 
 fn validate_status(status: &DeploymentStatus, old: &DeploymentStatus) -> Faults {
-    let count = |count: Option<i32>| count.unwrap_or_default();
     let wide = |count: Option<i32>| i64::from(count.unwrap_or_default());
     let parts = [
-        ("updatedReplicas", count(status.updated_replicas)),
-        ("readyReplicas", count(status.ready_replicas)),
-        ("availableReplicas", count(status.available_replicas)),
+        ("updatedReplicas", status.updated_replicas),
+        ("readyReplicas", status.ready_replicas),
+        ("availableReplicas", status.available_replicas),
     ];
     Counts::new(&Path::new("status"))
         .counted(&[
@@ -214,11 +187,11 @@ fn validate_status(status: &DeploymentStatus, old: &DeploymentStatus) -> Faults 
             ("terminatingReplicas", wide(status.terminating_replicas)),
             ("collisionCount", wide(status.collision_count)),
         ])
-        .within(&parts, count(status.replicas), "status.replicas")
-        .within(
-            &[("availableReplicas", count(status.available_replicas))],
-            count(status.ready_replicas),
-            "readyReplicas",
+        .replicas(
+            &parts,
+            status.replicas.unwrap_or_default(),
+            ("readyReplicas", status.ready_replicas),
+            status.available_replicas,
         )
         .growing("collisionCount", status.collision_count, old.collision_count)
         .faults()

@@ -1,6 +1,6 @@
 //! ReplicaSets: `replicasets` of `apps/v1`.
 
-use api_types::field::{Fault, Faults, Path};
+use api_types::field::{Faults, Path};
 use k8s_openapi::api::{
     apps::v1::{ReplicaSet, ReplicaSetSpec, ReplicaSetStatus},
     core::v1::PodTemplateSpec,
@@ -12,8 +12,7 @@ use crate::{
     resources::shared::{
         optional::{negative, same},
         pod_spec::Rules,
-        pod_template::{self, Selection},
-        selectors,
+        pod_template,
         workloads::{self, Counts},
     },
 };
@@ -39,9 +38,7 @@ impl Strategy for ReplicaSets {
     const REJUDGES_METADATA: bool = false;
 
     fn mark(raw: &Value, set: &mut ReplicaSet) {
-        if workloads::lacks(raw, "/spec/selector") {
-            pod_template::mark_absent(&mut set.spec.get_or_insert_default().selector);
-        }
+        workloads::mark_selector(raw, set);
     }
 
     fn default(set: &mut ReplicaSet) {
@@ -51,8 +48,7 @@ impl Strategy for ReplicaSets {
     }
 
     fn prepare_for_create(_cx: &Context<'_>, set: &mut ReplicaSet) {
-        let spec = set.spec.get_or_insert_default();
-        pod_template::prepare(spec.template.get_or_insert_default(), None);
+        workloads::prepare_template(set, None);
         set.status = None;
     }
 
@@ -61,16 +57,12 @@ impl Strategy for ReplicaSets {
     }
 
     fn prepare_for_update(_cx: &Context<'_>, set: &mut ReplicaSet, old: &ReplicaSet) {
-        let spec = set.spec.get_or_insert_default();
-        pod_template::prepare(spec.template.get_or_insert_default(), template(old));
+        workloads::prepare_template(set, Some(old));
     }
 
     fn validate_update(cx: &Context<'_>, set: &ReplicaSet, old: &ReplicaSet) -> Faults {
-        let mut faults = validate_spec(set, &pod_template::rules(template(old)).under(cx));
-        if let (Some(new), Some(old)) = (&set.spec, &old.spec) {
-            let path = Path::new("spec.selector");
-            faults.extend(pod_template::immutable_selector(&new.selector, &old.selector, &path));
-        }
+        let mut faults = validate_spec(set, &workloads::template_rules(cx, Some(old)));
+        faults.extend(workloads::selector_changed(set, old));
         faults
     }
 
@@ -79,10 +71,7 @@ impl Strategy for ReplicaSets {
     }
 
     fn warnings(_cx: &Context<'_>, set: &ReplicaSet, old: Option<&ReplicaSet>) -> Vec<String> {
-        let of_template = || {
-            let template = template(set).map(|it| pod_template::warnings(it, &Path::new("spec.template")));
-            template.unwrap_or_default()
-        };
+        let of_template = || workloads::template_warnings(set);
         match old {
             None => {
                 let name = workloads::name_warning(set.metadata.name.as_deref());
@@ -94,10 +83,6 @@ impl Strategy for ReplicaSets {
     }
 }
 
-fn template(set: &ReplicaSet) -> Option<&PodTemplateSpec> {
-    set.spec.as_ref()?.template.as_ref()
-}
-
 fn validate_spec(set: &ReplicaSet, rules: &Rules) -> Faults {
     let (nothing, no_template) = (ReplicaSetSpec::default(), PodTemplateSpec::default());
     let spec = set.spec.as_ref().unwrap_or(&nothing);
@@ -106,34 +91,16 @@ fn validate_spec(set: &ReplicaSet, rules: &Rules) -> Faults {
     let mut faults = Vec::new();
     faults.extend(negative(&path.child("replicas"), spec.replicas.unwrap_or_default()));
     faults.extend(negative(&path.child("minReadySeconds"), spec.min_ready_seconds.unwrap_or_default()));
-    let selector_path = path.child("selector");
-    // Upstream names the wrong kind, and clients may know it so.
-    faults.extend(pod_template::validate_selector(&spec.selector, "deployment", &selector_path));
-    let template_path = path.child("template");
-    match Selection::of(&spec.selector) {
-        Selection::Malformed => faults.push(Fault::invalid(
-            &selector_path,
-            selectors::printed(&spec.selector),
-            "invalid label selector",
-        )),
-        selection => {
-            if !selection.matches(pod_template::labels(template)) {
-                faults.push(pod_template::unmatched(template, &template_path));
-            }
-            faults.extend(pod_template::validate(template, rules, &template_path));
-            faults.extend(pod_template::runs_on(template, "ReplicaSet", &template_path));
-        }
-    }
+    faults.extend(workloads::replicas_selected(&spec.selector, template, rules, &path));
     faults
 }
 
 fn validate_status(status: &ReplicaSetStatus) -> Faults {
-    let count = |count: Option<i32>| count.unwrap_or_default();
     let wide = |count: Option<i32>| i64::from(count.unwrap_or_default());
     let parts = [
-        ("fullyLabeledReplicas", count(status.fully_labeled_replicas)),
-        ("readyReplicas", count(status.ready_replicas)),
-        ("availableReplicas", count(status.available_replicas)),
+        ("fullyLabeledReplicas", status.fully_labeled_replicas),
+        ("readyReplicas", status.ready_replicas),
+        ("availableReplicas", status.available_replicas),
     ];
     Counts::new(&Path::new("status"))
         .counted(&[
@@ -144,11 +111,11 @@ fn validate_status(status: &ReplicaSetStatus) -> Faults {
             ("observedGeneration", status.observed_generation.unwrap_or_default()),
             ("terminatingReplicas", wide(status.terminating_replicas)),
         ])
-        .within(&parts, status.replicas, "status.replicas")
-        .within(
-            &[("availableReplicas", count(status.available_replicas))],
-            count(status.ready_replicas),
-            "readyReplicas",
+        .replicas(
+            &parts,
+            status.replicas,
+            ("readyReplicas", status.ready_replicas),
+            status.available_replicas,
         )
         .faults()
 }

@@ -17,8 +17,8 @@ use crate::{
         names::{self, dns1123_label},
         optional::{Items, Text, negative, one_of_or_empty_fault, same},
         pod_spec::{Rules, annotations, defaults},
-        pod_template::{self, Selection},
-        selectors::{self, validate_labels},
+        pod_template,
+        selectors::validate_labels,
         workloads::{self, Counts},
     },
 };
@@ -44,9 +44,7 @@ impl Strategy for StatefulSets {
     const REJUDGES_METADATA: bool = false;
 
     fn mark(raw: &Value, set: &mut StatefulSet) {
-        if workloads::lacks(raw, "/spec/selector") {
-            pod_template::mark_absent(&mut set.spec.get_or_insert_default().selector);
-        }
+        workloads::mark_selector(raw, set);
     }
 
     fn default(set: &mut StatefulSet) {
@@ -79,9 +77,8 @@ impl Strategy for StatefulSets {
     }
 
     fn prepare_for_create(_cx: &Context<'_>, set: &mut StatefulSet) {
-        let spec = set.spec.get_or_insert_default();
-        drop_disabled(spec, None);
-        pod_template::prepare(&mut spec.template, None);
+        drop_disabled(set.spec.get_or_insert_default(), None);
+        workloads::prepare_template(set, None);
         set.status = None;
     }
 
@@ -92,15 +89,14 @@ impl Strategy for StatefulSets {
     }
 
     fn prepare_for_update(_cx: &Context<'_>, set: &mut StatefulSet, old: &StatefulSet) {
-        let spec = set.spec.get_or_insert_default();
-        drop_disabled(spec, old.spec.as_ref());
-        pod_template::prepare(&mut spec.template, old.spec.as_ref().map(|old| &old.template));
+        drop_disabled(set.spec.get_or_insert_default(), old.spec.as_ref());
+        workloads::prepare_template(set, Some(old));
     }
 
     fn validate_update(cx: &Context<'_>, set: &StatefulSet, old: &StatefulSet) -> Faults {
         let nothing = StatefulSetSpec::default();
+        let rules = workloads::template_rules(cx, Some(old));
         let (spec, old) = (set.spec.as_ref().unwrap_or(&nothing), old.spec.as_ref().unwrap_or(&nothing));
-        let rules = pod_template::rules(Some(&old.template)).under(cx);
         let path = Path::new("spec");
         let mut leniency = Leniency { template: false, claims: true, service_name: true };
         leniency.template = !validate_spec(old, &rules, leniency, &path).is_empty();
@@ -123,7 +119,7 @@ impl Strategy for StatefulSets {
         let Some(spec) = &set.spec else { return Vec::new() };
         let mut warnings = Vec::new();
         if !old.is_some_and(|old| same(&set.spec, &old.spec)) {
-            warnings.extend(pod_template::warnings(&spec.template, &Path::new("spec.template")));
+            warnings.extend(workloads::template_warnings(set));
         }
         for (index, claim) in spec.volume_claim_templates.items().iter().enumerate() {
             let path = Path::new("spec.volumeClaimTemplates").index(index);
@@ -214,21 +210,10 @@ fn validate_spec(spec: &StatefulSetSpec, rules: &Rules, leniency: Leniency, path
     if !(leniency.service_name || service.is_empty()) {
         faults.extend(invalid_each(&path.child("serviceName"), service, dns1123_label(service)));
     }
-    let selector_path = path.child("selector");
-    faults.extend(pod_template::validate_selector(&spec.selector, "statefulset", &selector_path));
-    let template_path = path.child("template");
-    match Selection::of(&spec.selector) {
-        Selection::Malformed => {
-            faults.push(Fault::invalid(&selector_path, selectors::printed(&spec.selector), ""));
-        }
-        selection => {
-            if !selection.matches(pod_template::labels(&spec.template)) {
-                faults.push(pod_template::unmatched(&spec.template, &template_path));
-            }
-            faults.extend(validate_template(spec, rules, leniency, &template_path));
-        }
-    }
-    faults.extend(pod_template::runs_on(&spec.template, "StatefulSet", &template_path));
+    faults.extend(workloads::selected(&spec.selector, &spec.template, "statefulset", "", path, |path| {
+        validate_template(spec, rules, leniency, path)
+    }));
+    faults.extend(pod_template::runs_on(&spec.template, "StatefulSet", &path.child("template")));
     faults
 }
 
@@ -301,13 +286,12 @@ fn validate_rolling(rolling: &RollingUpdateStatefulSetStrategy, path: &Path) -> 
 }
 
 fn validate_status(status: &StatefulSetStatus, old: &StatefulSetStatus) -> Faults {
-    let count = |count: Option<i32>| count.unwrap_or_default();
     let wide = |count: Option<i32>| i64::from(count.unwrap_or_default());
     let parts = [
-        ("readyReplicas", count(status.ready_replicas)),
-        ("currentReplicas", count(status.current_replicas)),
-        ("updatedReplicas", count(status.updated_replicas)),
-        ("availableReplicas", count(status.available_replicas)),
+        ("readyReplicas", status.ready_replicas),
+        ("currentReplicas", status.current_replicas),
+        ("updatedReplicas", status.updated_replicas),
+        ("availableReplicas", status.available_replicas),
     ];
     Counts::new(&Path::new("status"))
         .counted(&[
@@ -319,11 +303,11 @@ fn validate_status(status: &StatefulSetStatus, old: &StatefulSetStatus) -> Fault
             ("observedGeneration", status.observed_generation.unwrap_or_default()),
             ("collisionCount", wide(status.collision_count)),
         ])
-        .within(&parts, status.replicas, "status.replicas")
-        .within(
-            &[("availableReplicas", count(status.available_replicas))],
-            count(status.ready_replicas),
-            "status.readyReplicas",
+        .replicas(
+            &parts,
+            status.replicas,
+            ("status.readyReplicas", status.ready_replicas),
+            status.available_replicas,
         )
         .growing("collisionCount", status.collision_count, old.collision_count)
         .faults()

@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
-use api_types::field::{BadValue, Fault, Faults, Path};
+use api_types::{
+    field::{BadValue, Fault, Faults, Path},
+    typed::is_unset,
+};
 use k8s_openapi::{
     api::core::v1::{Event, ObjectReference},
     apimachinery::pkg::apis::meta::v1::MicroTime,
@@ -258,8 +261,8 @@ fn series_faults(event: &Event) -> Faults {
         if series.count.unwrap_or_default() < 2 {
             faults.push(Fault::invalid(&Path::new("series.count"), "", "should be at least 2"));
         }
-        // The newer group's type cannot leave the time out: what was not given reads as the beginning of time.
-        let unset = |time: &MicroTime| time.0 == jiff::Timestamp::UNIX_EPOCH;
+        // The newer group's type cannot leave the time out.
+        let unset = |time: &MicroTime| is_unset(time.0);
         if series.last_observed_time.as_ref().is_none_or(unset) {
             faults.push(Fault::required(&Path::new("series.lastObservedTime"), ""));
         }

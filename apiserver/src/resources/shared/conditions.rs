@@ -1,6 +1,9 @@
 //! The rules of conditions in a status, as far as kinds use the common type.
 
-use api_types::field::{Fault, Faults, Path};
+use api_types::{
+    field::{Fault, Faults, Path},
+    typed::is_unset,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{names::with_regex, selectors::validate_label_key};
@@ -31,8 +34,8 @@ fn condition_faults(condition: &Condition, path: &Path) -> Faults {
         let detail = "must be greater than or equal to zero";
         faults.push(Fault::invalid(&path.child("observedGeneration"), generation, detail));
     }
-    // The type cannot leave the time out: what was not given reads as the beginning of time.
-    if condition.last_transition_time.0 == jiff::Timestamp::UNIX_EPOCH {
+    // The type cannot leave the time out.
+    if is_unset(condition.last_transition_time.0) {
         faults.push(Fault::required(&path.child("lastTransitionTime"), ""));
     }
     let reason_path = path.child("reason");
@@ -83,7 +86,7 @@ mod tests {
         assert_eq!(
             check(
                 json!([{"type": "Ready", "status": "Odd", "reason": "1", "observedGeneration": -1, "message": "",
-                "lastTransitionTime": "1970-01-01T00:00:00Z"}])
+                "lastTransitionTime": "0001-01-01T00:00:00Z"}])
             ),
             [
                 r#"c[0].status: Unsupported value: "Odd": supported values: "False", "True", "Unknown""#,

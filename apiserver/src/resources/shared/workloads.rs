@@ -1,14 +1,149 @@
-//! Rules that the workloads of `apps` share: how many at once, by how much a status counts, what a name is for.
+//! Rules that the workloads of `apps` share: what selects pods and what pods are made from, how many at once, by how
+//! much a status counts, what a name is for.
 
 use api_types::field::{BadValue, Fault, Faults, Path};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use k8s_openapi::{
+    api::{
+        apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
+        core::v1::PodTemplateSpec,
+    },
+    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+};
 use serde_json::Value;
 
 use super::{
     metadata::invalid_each,
     names::{dns1123_label, percent},
     optional::negative,
+    pod_spec::Rules,
+    pod_template::{self, Selection},
+    selectors,
 };
+use crate::registry::strategy::Context;
+
+/// A workload: it selects pods and makes them from a template. Without a spec it has neither.
+pub(crate) trait Workload {
+    /// What selects its pods.
+    fn selector(&self) -> Option<&LabelSelector>;
+    /// What its pods are made from.
+    fn template(&self) -> Option<&PodTemplateSpec>;
+    /// The selector to be changed, made if absent.
+    fn selector_mut(&mut self) -> &mut LabelSelector;
+    /// The template to be changed, made if absent.
+    fn template_mut(&mut self) -> &mut PodTemplateSpec;
+}
+
+macro_rules! workloads {
+    ($($kind:ident)*) => {$(
+        impl Workload for $kind {
+            fn selector(&self) -> Option<&LabelSelector> {
+                self.spec.as_ref().map(|spec| &spec.selector)
+            }
+
+            fn template(&self) -> Option<&PodTemplateSpec> {
+                self.spec.as_ref().map(|spec| &spec.template)
+            }
+
+            fn selector_mut(&mut self) -> &mut LabelSelector {
+                &mut self.spec.get_or_insert_default().selector
+            }
+
+            fn template_mut(&mut self) -> &mut PodTemplateSpec {
+                &mut self.spec.get_or_insert_default().template
+            }
+        }
+    )*};
+}
+workloads!(DaemonSet Deployment StatefulSet);
+
+// The template of this one is optional, though it must be given.
+impl Workload for ReplicaSet {
+    fn selector(&self) -> Option<&LabelSelector> {
+        self.spec.as_ref().map(|spec| &spec.selector)
+    }
+
+    fn template(&self) -> Option<&PodTemplateSpec> {
+        self.spec.as_ref()?.template.as_ref()
+    }
+
+    fn selector_mut(&mut self) -> &mut LabelSelector {
+        &mut self.spec.get_or_insert_default().selector
+    }
+
+    fn template_mut(&mut self) -> &mut PodTemplateSpec {
+        self.spec.get_or_insert_default().template.get_or_insert_default()
+    }
+}
+
+/// Marks the selector as absent where the raw object has none, which the typed one cannot say.
+pub(crate) fn mark_selector(raw: &Value, workload: &mut impl Workload) {
+    if raw.pointer("/spec/selector").is_none_or(Value::is_null) {
+        pod_template::mark_absent(workload.selector_mut());
+    }
+}
+
+/// Takes fields out of the template that this version keeps behind switches.
+pub(crate) fn prepare_template<W: Workload>(workload: &mut W, old: Option<&W>) {
+    pod_template::prepare(workload.template_mut(), old.and_then(Workload::template));
+}
+
+/// What an update of the template may keep.
+pub(crate) fn template_rules(cx: &Context<'_>, old: Option<&impl Workload>) -> Rules {
+    pod_template::rules(old.and_then(Workload::template)).under(cx)
+}
+
+/// The fault of a selector that changed.
+pub(crate) fn selector_changed<W: Workload>(new: &W, old: &W) -> Option<Fault> {
+    let path = Path::new("spec.selector");
+    pod_template::immutable_selector(new.selector()?, old.selector()?, &path)
+}
+
+/// What the writer of the template should know.
+pub(crate) fn template_warnings(workload: &impl Workload) -> Vec<String> {
+    let warnings = |template| pod_template::warnings(template, &Path::new("spec.template"));
+    workload.template().map(warnings).unwrap_or_default()
+}
+
+/// Faults of a selector and of the template that it must select; a selector that cannot be made sense of is `malformed`
+/// in these words, and the template not looked at.
+pub(crate) fn selected(
+    selector: &LabelSelector,
+    template: &PodTemplateSpec,
+    kind: &str,
+    malformed: &str,
+    path: &Path,
+    template_faults: impl FnOnce(&Path) -> Faults,
+) -> Faults {
+    let (selector_path, template_path) = (path.child("selector"), path.child("template"));
+    let mut faults = pod_template::validate_selector(selector, kind, &selector_path);
+    match Selection::of(selector) {
+        Selection::Malformed => {
+            faults.push(Fault::invalid(&selector_path, selectors::printed(selector), malformed));
+        }
+        selection => {
+            if !selection.matches(pod_template::labels(template)) {
+                faults.push(pod_template::unmatched(template, &template_path));
+            }
+            faults.extend(template_faults(&template_path));
+        }
+    }
+    faults
+}
+
+/// Faults of the selector and the template of replicas that are kept running: of Deployments and ReplicaSets.
+pub(crate) fn replicas_selected(
+    selector: &LabelSelector,
+    template: &PodTemplateSpec,
+    rules: &Rules,
+    path: &Path,
+) -> Faults {
+    // Upstream speaks of deployments also where it means replica sets, and clients may know it so.
+    selected(selector, template, "deployment", "invalid label selector", path, |path| {
+        let mut faults = pod_template::validate(template, rules, path);
+        faults.extend(pod_template::runs_on(template, "ReplicaSet", path));
+        faults
+    })
+}
 
 /// A number or a percentage as messages print it.
 pub(crate) fn printed(value: &IntOrString) -> BadValue {
@@ -85,6 +220,23 @@ impl<'a> Counts<'a> {
         self
     }
 
+    /// Looks at counts of replicas: parts of the whole, and of those that are ready the available ones.
+    pub(crate) fn replicas(
+        self,
+        parts: &[(&str, Option<i32>)],
+        whole: i32,
+        (ready_name, ready): (&str, Option<i32>),
+        available: Option<i32>,
+    ) -> Self {
+        let parts: Vec<_> = parts.iter().map(|(field, count)| (*field, count.unwrap_or_default())).collect();
+        let available = [("availableReplicas", available.unwrap_or_default())];
+        self.within(&parts, whole, "status.replicas").within(
+            &available,
+            ready.unwrap_or_default(),
+            ready_name,
+        )
+    }
+
     /// Looks at a count that only grows.
     pub(crate) fn growing(mut self, field: &str, new: Option<i32>, old: Option<i32>) -> Self {
         if new.unwrap_or_default() < old.unwrap_or_default() || (new.is_none() && old.is_some()) {
@@ -114,11 +266,6 @@ pub(crate) fn name_warning(name: Option<&str>) -> Option<String> {
 /// A list the way Go prints it.
 pub(crate) fn listed(items: &[String]) -> String {
     format!("[{}]", items.join(" "))
-}
-
-/// Whether the raw object has nothing under the path.
-pub(crate) fn lacks(raw: &Value, path: &str) -> bool {
-    raw.pointer(path).is_none_or(Value::is_null)
 }
 
 #[cfg(test)]
