@@ -163,6 +163,7 @@ impl Server {
         let media = accepted(&request);
         let head = request.method() == Method::HEAD;
         let count = Count::begin(self, &request);
+        let audit_id = request.headers().get("audit-id").filter(|id| !id.is_empty()).cloned();
         let encodings = text_of(request.headers(), &header::ACCEPT_ENCODING).to_owned();
         let warnings = Warnings::default();
         let mut answer = match self.answer(request, &warnings).await {
@@ -174,7 +175,9 @@ impl Server {
         if head {
             *answer.body_mut() = Body::empty();
         }
-        if let Ok(id) = HeaderValue::from_str(&self.runtime.random.uuid().to_string()) {
+        if let Some(id) =
+            audit_id.or_else(|| HeaderValue::from_str(&self.runtime.random.uuid().to_string()).ok())
+        {
             answer.headers_mut().insert("audit-id", id);
         }
         count.end(answer)

@@ -210,3 +210,6 @@ pub fn parse_version(text: &str) -> Result<u64, String> {
 pub fn name_of(object: &Value) -> &str {
     object.name()
 }
+
+#[cfg(test)]
+mod tests;

@@ -504,3 +504,112 @@ proptest! {
         let _ = it.with(|manager| manager.apply(Some(&old), &tracked, "a", true));
     }
 }
+
+/// Containers by name, with ports whose protocol may be left to its default, variables and arguments.
+fn workload() -> impl Strategy<Value = Value> {
+    let protocol = prop_oneof![Just(None), Just(Some("TCP")), Just(Some("UDP"))];
+    let ports = prop::collection::btree_map(80_u16..83, protocol, 0..3);
+    let variables = prop::collection::btree_map("[a-c]", prop::option::of("[12]"), 0..3);
+    let arguments = prop::option::of(prop::collection::vec("[12]", 0..3));
+    let container = (prop::option::of("[12]"), ports, variables, arguments);
+    prop::collection::btree_map("[a-c]", container, 0..4).prop_map(|containers| {
+        let one = |(name, (image, ports, variables, arguments))| {
+            let mut container = json!({"name": name});
+            if let Some(image) = image {
+                container["image"] = json!(format!("image:{image}"));
+            }
+            let port = |(number, protocol): (u16, Option<&str>)| match protocol {
+                None => json!({"containerPort": number}),
+                Some(protocol) => json!({"containerPort": number, "protocol": protocol}),
+            };
+            let ports: std::collections::BTreeMap<u16, Option<&str>> = ports;
+            container["ports"] = ports.into_iter().map(port).collect();
+            let variable = |(name, value): (String, Option<String>)| match value {
+                None => json!({"name": name}),
+                Some(value) => json!({"name": name, "value": value}),
+            };
+            let variables: std::collections::BTreeMap<String, Option<String>> = variables;
+            container["env"] = variables.into_iter().map(variable).collect();
+            let arguments: Option<Vec<String>> = arguments;
+            if let Some(arguments) = arguments {
+                container["args"] = arguments.into();
+            }
+            container
+        };
+        let containers: Vec<Value> = containers.into_iter().map(one).collect();
+        json!({"spec": {"template": {"spec": {"containers": containers}}}})
+    })
+}
+
+/// A Deployment that three managers have applied to, by turns and by force.
+fn deployed(applies: &[(usize, Value)]) -> Cluster {
+    let mut it = Cluster::of("apps", "v1", "Deployment");
+    for (writer, fields) in applies {
+        it.apply_with(WRITERS[*writer], fields.clone(), true).unwrap();
+    }
+    it
+}
+
+fn applied() -> impl Strategy<Value = Vec<(usize, Value)>> {
+    prop::collection::vec((0_usize..3, workload()), 0..5)
+}
+
+/// The items of all lists that have no order of their own, sorted.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Array(items) if items.iter().all(Value::is_object) => {
+            let mut items: Vec<Value> = items.into_iter().map(sorted).collect();
+            items.sort_by_cached_key(Value::to_string);
+            items.into()
+        }
+        Value::Object(map) => map.into_iter().map(|(name, value)| (name, sorted(value))).collect(),
+        other => other,
+    }
+}
+
+proptest! {
+    #[test]
+    fn lists_of_named_items_are_applied_once_and_for_all(applies in applied(), fields in workload()) {
+        let mut it = deployed(&applies);
+        it.apply_with("last", fields.clone(), true).unwrap();
+        // An empty list is no field: with nothing on record the next apply finds an object from before all applies.
+        prop_assume!(!it.record().is_empty());
+        let once = it.live.clone();
+        it.now = LATER;
+        prop_assert_eq!(it.apply("last", fields), Ok(()));
+        prop_assert_eq!(it.live, once);
+    }
+
+    #[test]
+    fn applies_of_items_with_different_names_commute(
+        applies in applied(), one in workload(), other in workload(),
+    ) {
+        let other = apart(&other);
+        let play = |order: [(&str, &Value); 2]| {
+            let mut it = deployed(&applies);
+            for (manager, fields) in order {
+                it.apply_with(manager, fields.clone(), true).unwrap();
+            }
+            sorted(it.value("/spec/template"))
+        };
+        prop_assert_eq!(play([("p", &one), ("q", &other)]), play([("q", &other), ("p", &one)]));
+    }
+
+    #[test]
+    fn an_item_stays_as_long_as_somebody_applies_it(applies in applied(), fields in workload()) {
+        let mut it = deployed(&applies);
+        it.apply_with("last", fields.clone(), true).unwrap();
+        it.apply_with("last", json!({}), true).unwrap();
+        let names = |spec: &Value| -> std::collections::BTreeSet<String> {
+            let containers = spec.pointer("/spec/template/spec/containers").and_then(Value::as_array);
+            containers.into_iter().flatten().map(|it| it["name"].to_string()).collect()
+        };
+        // What each of them applied last.
+        let mut wanted = std::collections::BTreeSet::new();
+        for writer in 0..3 {
+            let last = applies.iter().rev().find(|(by, _)| *by == writer);
+            wanted.extend(last.map(|(_, fields)| names(fields)).unwrap_or_default());
+        }
+        prop_assert_eq!(names(it.live.as_ref().unwrap()), wanted);
+    }
+}

@@ -130,8 +130,9 @@ fn copies_and_depth_end_before_the_memory_does() {
     assert_eq!(run(&text, Value::Array(vec![doubled.clone(); 12])), None);
 
     let nested = json!({"op": "copy", "from": "/a", "path": "/a/a"});
-    assert!(run(&json!({"a": {}}), Value::Array(vec![nested.clone(); 7])).is_some());
-    assert_eq!(run(&json!({"a": {}}), Value::Array(vec![nested; 9])), None);
+    // Each copy is one level deeper than the one before.
+    assert!(run(&json!({"a": {}}), Value::Array(vec![nested.clone(); 250])).is_some());
+    assert_eq!(run(&json!({"a": {}}), Value::Array(vec![nested; 260])), None);
     // Each addition is at the bottom of the one before.
     let add = |depth: usize| json!({"op": "add", "path": "/a".repeat(depth), "value": {}});
     assert!(run(&json!({}), (1..250).map(add).collect()).is_some());
