@@ -10,9 +10,11 @@ mod default_class;
 mod default_ingress_class;
 mod default_storage_class;
 mod default_toleration_seconds;
+mod limit_ranger;
 mod namespace_lifecycle;
 mod persistent_volume_claim_resize;
 mod pod_resize_validator;
+mod pod_security;
 mod pod_topology_labels;
 mod priority;
 mod role_escalation;
@@ -36,7 +38,11 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::{authn::user::User, registry::Call, server::Server};
+use crate::{
+    authn::user::User,
+    registry::{Call, warnings::Warnings},
+    server::Server,
+};
 
 /// What is being done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +87,7 @@ pub struct Attributes {
     /// When.
     pub now: Timestamp,
     /// What the writer should know; plugins add to it.
-    pub warnings: Vec<String>,
+    pub warnings: Warnings,
 }
 
 /// One admission plugin.
@@ -113,8 +119,10 @@ pub struct Chain(Arc<Vec<Box<dyn Plugin>>>);
 pub fn default_chain(server: Weak<Server>) -> Chain {
     Chain::new(vec![
         Box::new(namespace_lifecycle::NamespaceLifecycle(server.clone())),
+        Box::new(limit_ranger::LimitRanger(server.clone())),
         Box::new(service_account::ServiceAccount(server.clone())),
         Box::new(taint_nodes_by_condition::TaintNodesByCondition),
+        Box::new(pod_security::PodSecurity(server.clone())),
         Box::new(priority::Priority(server.clone())),
         Box::new(default_toleration_seconds::DefaultTolerationSeconds),
         Box::new(default_storage_class::DefaultStorageClass(server.clone())),
@@ -154,7 +162,7 @@ impl Attributes {
             user: call.user.clone(),
             dry_run: call.dry_run,
             now: call.now,
-            warnings: Vec::new(),
+            warnings: call.warnings.clone(),
         }
     }
 

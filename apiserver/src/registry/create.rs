@@ -44,7 +44,6 @@ impl Registry {
         let mut attributes =
             Attributes::of(&named, Operation::Create, call.served.store(object), Value::Null);
         let admitted = self.admission.admit(&mut attributes).await;
-        call.warnings.extend(std::mem::take(&mut attributes.warnings));
         admitted?;
         let admitted = std::mem::take(&mut attributes.object);
 

@@ -79,7 +79,6 @@ impl Registry {
             if attributes.is_none() && !matches!(step, Step::Pending) {
                 let mut asked = Attributes::of(call, Operation::Delete, Value::Null, current.object.clone());
                 let admitted = self.admission.admit(&mut asked).await;
-                call.warnings.extend(std::mem::take(&mut asked.warnings));
                 admitted?;
                 self.admission.validate(&asked).await?;
                 attributes = Some(asked);

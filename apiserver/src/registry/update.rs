@@ -138,7 +138,6 @@ impl Registry {
         }
         let mut attributes = Attributes::of(call, Operation::Update, call.served.store(object), old.clone());
         let admitted = self.admission.admit(&mut attributes).await;
-        call.warnings.extend(std::mem::take(&mut attributes.warnings));
         admitted?;
         let mut object = std::mem::take(&mut attributes.object);
         let claim = self.claim_for_update(call, &mut object, old).await?;

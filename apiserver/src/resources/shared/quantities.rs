@@ -195,11 +195,27 @@ pub(crate) fn requests_of_containers(spec: &PodSpec) -> Amounts {
 
 /// What a pod requests of its node: what is said of it as a whole, else its containers', and its overhead.
 pub(crate) fn requests_of_pod(spec: &PodSpec) -> Amounts {
-    let mut requests = requests_of_containers(spec);
-    let whole = amounts(spec.resources.as_ref().and_then(|resources| resources.requests.as_ref()));
-    requests.extend(whole.into_iter().filter(|(name, _)| is_pod_level(name)));
+    let mut requests = requests_of_pod_without_overhead(spec);
     add(&mut requests, &amounts(spec.overhead.as_ref()));
     requests
+}
+
+/// What is requested for a pod: what is said of it as a whole, else its containers' requests.
+pub(crate) fn requests_of_pod_without_overhead(spec: &PodSpec) -> Amounts {
+    let whole = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+    over(requests_of_containers(spec), amounts(whole))
+}
+
+/// What a pod is limited to: what is said of it as a whole, else its containers' limits.
+pub(crate) fn limits_of_pod(spec: &PodSpec) -> Amounts {
+    let whole = spec.resources.as_ref().and_then(|resources| resources.limits.as_ref());
+    over(limits_of_containers(spec), amounts(whole))
+}
+
+/// The amounts of the containers with those of the whole pod over them, where there can be such.
+fn over(mut of_containers: Amounts, whole: Amounts) -> Amounts {
+    of_containers.extend(whole.into_iter().filter(|(name, _)| is_pod_level(name)));
+    of_containers
 }
 
 /// What the containers of a pod are limited to together, counted as [`requests_of_containers`].
