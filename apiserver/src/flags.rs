@@ -5,16 +5,9 @@ use std::{
     path::PathBuf,
 };
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-/// What keeps the objects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum StoreKind {
-    /// In memory: gone when the process ends.
-    Memory,
-    /// A durable store in the data directory.
-    Embedded,
-}
+use crate::storage::StorageFlags;
 
 /// The flags that `apiserver` and `binnacle up` share.
 #[derive(Args, Clone, Debug)]
@@ -31,9 +24,9 @@ pub struct Flags {
     /// The address others reach the server at; if not given the bind address, or for 0.0.0.0 the one of the default route
     #[arg(long, value_name = "IP")]
     pub advertise_address: Option<IpAddr>,
-    /// What keeps the objects
-    #[arg(long, value_enum, default_value = "embedded")]
-    pub store: StoreKind,
+    /// Where objects are kept.
+    #[command(flatten)]
+    pub storage: StorageFlags,
     /// A CSV file of bearer tokens: token,user,uid,"group,group"
     #[arg(long, value_name = "FILE")]
     pub token_auth_file: Option<PathBuf>,

@@ -15,13 +15,6 @@ use std::{
 use anyhow::Context as _;
 use jiff::Timestamp;
 use runtime::Runtime;
-use store::{
-    Backend,
-    backend::{
-        embedded::{self, Embedded},
-        memory::Memory,
-    },
-};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -32,7 +25,7 @@ use crate::{
     },
     authz::mode,
     bootstrap,
-    flags::{Flags, StoreKind},
+    flags::Flags,
     http::serve,
     identity,
     server::{Config, Server},
@@ -71,14 +64,7 @@ pub async fn launch(flags: &Flags, runtime: &Runtime) -> anyhow::Result<Launched
 
     std::fs::create_dir_all(&flags.data_dir)
         .with_context(|| format!("cannot make the data directory {}", flags.data_dir.display()))?;
-    let backend: Arc<dyn Backend> = match flags.store {
-        StoreKind::Memory => Arc::new(Memory::new(&runtime.tasks)),
-        StoreKind::Embedded => Arc::new(Embedded::open(
-            flags.data_dir.join("store"),
-            embedded::Options::default(),
-            Arc::clone(&runtime.clock),
-        )?),
-    };
+    let backend = flags.storage.open(&flags.data_dir, runtime).await?;
     let pki = Pki::open(&flags.data_dir.join("pki"), now)?;
     let advertise = SocketAddr::new(advertised(flags)?, address.port());
     let certificate = match (&flags.tls_cert_file, &flags.tls_private_key_file) {

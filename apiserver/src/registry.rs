@@ -14,11 +14,12 @@ pub mod describe;
 pub mod keys;
 pub mod metadata;
 pub mod ownership;
+pub mod stored;
 pub mod strategy;
 pub mod update;
 pub mod warnings;
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use api_types::{
     object::ObjectExt,
@@ -33,6 +34,7 @@ use store::{Backend, Entry, Revision, cache};
 
 use crate::{admission::Chain, authn::user::User};
 use catalogue::{Catalogue, Served};
+use stored::Form;
 use warnings::Warnings;
 
 /// Everything the writes need: the catalogue of kinds, the store, admission, the time.
@@ -141,7 +143,7 @@ impl Registry {
     /// 404; 500 and 503 for trouble with the store.
     pub async fn current(&self, call: &Call) -> Result<Current, Status> {
         let entry = self.backend.get(&call.key(&call.name)).await.map_err(|error| store_failure(&error))?;
-        entry.map_or_else(|| Err(call.not_found()), |entry| read(&entry))
+        entry.map_or_else(|| Err(call.not_found()), |entry| read(call, &entry))
     }
 
     /// The bytes to store: everything but the resource version, in field order.
@@ -175,10 +177,16 @@ impl Registry {
 /// An entry of the store as an object with its resource version.
 ///
 /// # Errors
-/// 500 if it is not JSON.
-pub fn read(entry: &Entry) -> Result<Current, Status> {
-    let mut object: Value = serde_json::from_slice(&entry.value)
-        .map_err(|error| Status::internal(format!("the object at {} cannot be read: {error}", entry.key)))?;
+/// 500 if it cannot be read.
+fn read(call: &Call, entry: &Entry) -> Result<Current, Status> {
+    let resource = &call.served.storage.resource;
+    let unreadable = |error: &dyn fmt::Display| {
+        Status::internal(format!("the object at {} cannot be read: {error}", entry.key))
+    };
+    let json = Form::new(resource.kind(), resource.schema())
+        .json(&entry.value)
+        .map_err(|error| unreadable(&error))?;
+    let mut object: Value = serde_json::from_slice(&json).map_err(|error| unreadable(&error))?;
     object.set_meta("resourceVersion", entry.revision.to_string());
     Ok(Current { object, revision: entry.revision })
 }

@@ -2,6 +2,7 @@
 
 mod nodes;
 mod simulate;
+mod store;
 mod up;
 
 use clap::{Parser, Subcommand};
@@ -27,6 +28,8 @@ enum Command {
     Nodes(nodes::Arguments),
     /// Play a cluster in one thread from a seed, as fast as it can be computed
     Simulate(simulate::Arguments),
+    /// Back up, restore, check or move the objects of a cluster
+    Store(store::Arguments),
 }
 
 fn main() -> std::process::ExitCode {
@@ -36,6 +39,7 @@ fn main() -> std::process::ExitCode {
         Some(Command::Up(up)) => *up,
         Some(Command::Nodes(nodes)) => return runtime::process::run(nodes::run(nodes)),
         Some(Command::Simulate(it)) => return simulate::run(&it),
+        Some(Command::Store(it)) => return runtime::process::run(store::run(it)),
         None => arguments.up,
     };
     runtime::process::run(up::run(up))

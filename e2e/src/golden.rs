@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 
-use crate::{Cluster, say, tools};
+use crate::{Cluster, etcd::Etcd, say, tools};
 
 /// The topics that are replayed.
 pub const TOPICS: &[&str] = &[
@@ -80,7 +80,12 @@ pub fn list() -> PathBuf {
 pub fn replay(folder: &Path, store: &str, topics: &[&str], jobs: u32) -> anyhow::Result<Replayed> {
     let home = tempfile::tempdir()?;
     let tokens = folder.join("tokens.csv");
-    let flags = [
+    let etcd = match store {
+        "etcd" => Some(Etcd::start()?.context("etcd is not installed")?),
+        _ => None,
+    };
+    let servers = etcd.as_ref().map(Etcd::url);
+    let mut flags = vec![
         "--store",
         store,
         "--service-cluster-ip-range",
@@ -88,6 +93,9 @@ pub fn replay(folder: &Path, store: &str, topics: &[&str], jobs: u32) -> anyhow:
         "--token-auth-file",
         tokens.to_str().context("the path of the tokens is no UTF-8")?,
     ];
+    if let Some(servers) = &servers {
+        flags.extend(["--etcd-servers", servers]);
+    }
     let kubectl = tools::kubectl()?;
     let server = Cluster::start("apiserver", &kubectl, &home.path().join("data"), &flags)?;
     let url = server.url()?;

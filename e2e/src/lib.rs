@@ -3,6 +3,7 @@
 //! [`Cluster`] brings one up in a directory of its own on a port of its own, and ends it with the test. Nothing here
 //! links the control plane; the command line is the only way in.
 
+pub mod etcd;
 pub mod facts;
 pub mod golden;
 pub mod tools;

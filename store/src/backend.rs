@@ -5,6 +5,8 @@
 //! at all (memory does not, embedded and etcd do).
 
 pub mod embedded;
+#[cfg(feature = "etcd")]
+pub mod etcd;
 pub mod memory;
 mod mvcc;
 
@@ -114,6 +116,9 @@ pub enum Error {
         /// Whether the write may have happened all the same.
         outcome_unknown: bool,
     },
+    /// The backend does not take values of this size.
+    #[error("too large for the store: {0}")]
+    TooLarge(String),
     /// The data is not readable.
     #[error("store corrupt: {0}")]
     Corrupt(String),
@@ -178,6 +183,12 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
 
     /// Forgets what was overwritten before `revision`: reads and watches from earlier ones fail from now on.
     fn compact(&self, revision: Revision) -> BoxFuture<'_, Result<()>>;
+
+    /// How long the keys of a prefix have left that have a time to live.
+    fn times_to_live(&self, prefix: &str) -> BoxFuture<'_, Result<Vec<(String, Duration)>>> {
+        let _ = prefix;
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
 
     /// Bytes the store takes on disk, if it knows (for `apiserver_storage_size_bytes`).
     fn size(&self) -> Option<u64> {

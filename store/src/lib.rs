@@ -1,7 +1,7 @@
 //! Objects in, revisions out.
 //!
-//! [`Backend`] is what Kubernetes needs of etcd and no more; `memory` and `embedded` implement it, and one conformance
-//! suite holds them to one meaning. The watch cache ([`cache`]) feeds from a backend and answers every read.
+//! [`Backend`] is what Kubernetes needs of etcd and no more; `memory`, `embedded` and `etcd` implement it, and one
+//! conformance suite holds them to one meaning. The watch cache ([`cache`]) feeds from a backend and answers every read.
 //!
 //! Invariant: this crate knows keys, bytes and revisions. It does not know kinds, HTTP or who is asking.
 
@@ -10,6 +10,7 @@ pub mod cache;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod prefix_map;
+pub mod transfer;
 
 pub use backend::{
     Backend, Entry, Error, Event, Page, Range, Revision,

@@ -140,6 +140,22 @@ pub fn decode_message(bytes: &[u8], of: TypeRef) -> Result<Value, Error> {
     structure(bytes, schema().get(of), None, 0)
 }
 
+/// The last bytes of a message's field by its number, for messages that have no schema.
+///
+/// # Errors
+/// The bytes are no message.
+pub fn bytes_field(message: &[u8], number: u64) -> Result<Option<&[u8]>, Error> {
+    let mut found = None;
+    for field in Reader::new(message) {
+        if let (at, Payload::Bytes(bytes)) = field?
+            && u64::from(at) == number
+        {
+            found = Some(bytes);
+        }
+    }
+    Ok(found)
+}
+
 /// Reads a watch event: its type and the bytes of its object, which have an envelope of their own.
 ///
 /// # Errors

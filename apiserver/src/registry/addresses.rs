@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::Service;
 use serde_json::{Value, json};
 use store::{Revision, cache::Snapshot};
 
-use super::{ATTEMPTS, Call, Registry, keys, read_failure, store_failure};
+use super::{ATTEMPTS, Call, Registry, keys, read_failure, store_failure, stored};
 use crate::{
     resources::core::services::allocation::{
         self, AddressRange, Families, Family, Plan, Pool, PortRange, Ports, Refusal,
@@ -248,12 +248,7 @@ impl Registry {
     async fn ports(&self) -> Result<(Ports, Option<Revision>), Status> {
         let entry = self.backend.get(PORTS_KEY).await.map_err(|error| store_failure(&error))?;
         let Some(entry) = entry else { return Ok((Ports::new(self.addresses.ports), None)) };
-        let stored: Value = serde_json::from_slice(&entry.value).map_err(Status::internal)?;
-        let bytes = stored
-            .get("data")
-            .and_then(Value::as_str)
-            .and_then(|data| STANDARD.decode(data).ok())
-            .unwrap_or_default();
+        let bytes = stored::range_allocation(&entry.value).map_err(Status::internal)?;
         Ok((Ports::from_bytes(self.addresses.ports, &bytes), Some(entry.revision)))
     }
 

@@ -18,6 +18,7 @@ use store::{
 use super::{
     describe::describe,
     keys,
+    stored::Form,
     strategy::{Names, Resource},
 };
 
@@ -78,7 +79,7 @@ impl Storage {
                     Arc::clone(&self.backend),
                     self.prefix.clone(),
                     describe(
-                        &self.resource.kind(),
+                        Form::new(self.resource.kind(), self.resource.schema()),
                         [self.resource.selectable(), self.resource.alias_selectable()].concat(),
                     ),
                     cache::Config {

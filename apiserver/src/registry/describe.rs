@@ -2,7 +2,6 @@
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
-use api_types::kind::GroupVersionKind;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -11,7 +10,7 @@ use store::{
     cache::{Describe, Header},
 };
 
-use super::strategy::SelectableField;
+use super::{stored::Form, strategy::SelectableField};
 
 #[derive(Deserialize)]
 struct Metadata<'a> {
@@ -29,11 +28,11 @@ type Fields<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
 /// The describer of a kind: puts the resource version into the bytes, where upstream has it (behind the uid), and takes
 /// names, labels and selectable fields.
-pub fn describe(kind: &GroupVersionKind, selectable: Vec<SelectableField>) -> Describe {
-    // What lists leave out of their items.
-    let type_meta = format!(r#"{{"kind":"{}","apiVersion":"{}","#, kind.kind, kind.api_version());
+pub fn describe(form: Form, selectable: Vec<SelectableField>) -> Describe {
     Arc::new(move |_key: &str, stored: Bytes, revision: Revision| {
-        read(&stored, revision, &type_meta, &selectable).map_err(|error| error.to_string())
+        let stored = form.json(&stored)?;
+        // What lists leave out of their items.
+        read(&stored, revision, &form.type_meta, &selectable).map_err(|error| error.to_string())
     })
 }
 
@@ -51,26 +50,23 @@ fn read(
     };
     let offset = |slice: &str| (slice.as_ptr() as usize).saturating_sub(stored.as_ptr() as usize);
     let version = format!(r#""resourceVersion":"{revision}""#);
-    let mut bytes = BytesMut::with_capacity(stored.len() + version.len() + 1);
-    match (metadata.uid, raw) {
+    let bytes = match (metadata.uid, raw) {
         (Some(uid), _) => {
             let (before, after) = stored.split_at(offset(uid.get()) + uid.get().len());
-            bytes.put_slice(before);
-            bytes.put_u8(b',');
-            bytes.put_slice(version.as_bytes());
-            bytes.put_slice(after);
+            let (found, after) = resource_version(after);
+            if found == Some(version.as_bytes()) {
+                stored.clone()
+            } else {
+                join(&[before, b",", version.as_bytes(), after])
+            }
         }
         (None, Some(raw)) => {
             let (before, after) = stored.split_at(offset(raw.get()) + 1);
-            bytes.put_slice(before);
-            bytes.put_slice(version.as_bytes());
-            if !after.starts_with(b"}") {
-                bytes.put_u8(b',');
-            }
-            bytes.put_slice(after);
+            let comma: &[u8] = if after.starts_with(b"}") { b"" } else { b"," };
+            join(&[before, version.as_bytes(), comma, after])
         }
-        (None, None) => bytes.put_slice(stored),
-    }
+        (None, None) => stored.clone(),
+    };
     let mut fields = Vec::with_capacity(selectable.len());
     for field in selectable {
         fields.push((field.label, pick(&top, field)?));
@@ -82,7 +78,60 @@ fn read(
         fields: fields.into_iter().collect(),
         extra: if stored.starts_with(type_meta.as_bytes()) { type_meta.len() as u64 } else { 0 },
     };
-    Ok((bytes.freeze(), header))
+    Ok((bytes, header))
+}
+
+fn join(parts: &[&[u8]]) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(parts.iter().map(|part| part.len()).sum());
+    for part in parts {
+        bytes.put_slice(part);
+    }
+    bytes.freeze()
+}
+
+/// The resource version in what follows the uid, if it is there, and what follows both.
+fn resource_version(after_uid: &[u8]) -> (Option<&[u8]>, &[u8]) {
+    let found = after_uid.strip_prefix(b",").and_then(|rest| {
+        let value = rest.strip_prefix(br#""resourceVersion":"#)?;
+        let end = rest.len() - string(value)?.1.len();
+        rest.split_at_checked(end)
+    });
+    found.map_or((None, after_uid), |(version, after)| (Some(version), after))
+}
+
+/// What a store that shares its bytes with the watch cache keeps of an object: the object with its resource version. None for
+/// one that is not in the order in which we write built-in kinds, or has it already.
+pub fn stamp(stored: &[u8], revision: Revision) -> Option<Bytes> {
+    let after = after_uid(stored)?;
+    if resource_version(after).0.is_some() {
+        return None;
+    }
+    let before = stored.get(..stored.len() - after.len())?;
+    Some(join(&[before, format!(r#","resourceVersion":"{revision}""#).as_bytes(), after]))
+}
+
+/// What follows the uid of an object whose fields are in upstream's order.
+fn after_uid(bytes: &[u8]) -> Option<&[u8]> {
+    let (_, rest) = string(bytes.strip_prefix(br#"{"kind":"#)?)?;
+    let (_, rest) = string(rest.strip_prefix(br#","apiVersion":"#)?)?;
+    let mut rest = rest.strip_prefix(br#","metadata":{"#)?;
+    loop {
+        let (name, value) = string(rest)?;
+        let (_, after) = string(value.strip_prefix(b":")?)?;
+        match name {
+            b"uid" => return Some(after),
+            b"name" | b"generateName" | b"namespace" | b"selfLink" => rest = after.strip_prefix(b",")?,
+            _ => return None,
+        }
+    }
+}
+
+/// A string without escapes at the beginning of some JSON, and what follows it.
+fn string(json: &[u8]) -> Option<(&[u8], &[u8])> {
+    let rest = json.strip_prefix(b"\"")?;
+    let end = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+    let (text, rest) = rest.split_at_checked(end)?;
+    Some((text, rest.strip_prefix(b"\"")?))
 }
 
 /// A field's value; of several paths, the first that has one.
@@ -116,6 +165,8 @@ fn follow(top: &Fields<'_>, path: &str, absent: &str) -> Result<String, serde_js
 
 #[cfg(test)]
 mod tests {
+    use api_types::kind::GroupVersionKind;
+
     use super::*;
 
     const SELECTABLE: &[SelectableField] = &[
@@ -124,7 +175,7 @@ mod tests {
     ];
 
     fn check(stored: &'static str) -> (String, Header) {
-        let describe = describe(&GroupVersionKind::new("", "v1", "Pod"), SELECTABLE.to_vec());
+        let describe = describe(Form::new(GroupVersionKind::new("", "v1", "Pod"), None), SELECTABLE.to_vec());
         let (bytes, header) = describe("", Bytes::from_static(stored.as_bytes()), Revision(7)).unwrap();
         (String::from_utf8(bytes.to_vec()).unwrap(), header)
     }
@@ -151,5 +202,33 @@ mod tests {
             r#"{"metadata":{"resourceVersion":"7","name":"a"}}"#
         );
         assert_eq!(check(r#"{"metadata":{}}"#).0, r#"{"metadata":{"resourceVersion":"7"}}"#);
+    }
+
+    #[test]
+    fn what_the_store_has_stamped_is_shared() {
+        let stored = br#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","uid":"u","labels":{"x":"y"}},"spec":{}}"#;
+        let stamped = stamp(stored, Revision(7)).unwrap();
+        assert_eq!(stamp(&stamped, Revision(7)), None, "once is enough");
+        let describe = describe(Form::new(GroupVersionKind::new("", "v1", "Pod"), None), SELECTABLE.to_vec());
+        let (bytes, header) = describe("", stamped.clone(), Revision(7)).unwrap();
+        assert_eq!(bytes.as_ptr(), stamped.as_ptr());
+        assert_eq!(describe("", Bytes::from_static(stored), Revision(7)).unwrap(), (bytes, header));
+        // A value that was carried to another store may have another revision there.
+        let (bytes, _) = describe("", stamped, Revision(12)).unwrap();
+        assert_eq!(bytes, describe("", Bytes::from_static(stored), Revision(12)).unwrap().0);
+    }
+
+    #[test]
+    fn what_is_not_in_our_order_is_not_stamped() {
+        for stored in [
+            r#"{"apiVersion":"v1","kind":"Boat","metadata":{"name":"a","uid":"u"}}"#,
+            r#"{"kind":"Pod","apiVersion":"v1","metadata":{"labels":{"uid":"u"},"uid":"v"}}"#,
+            r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a\"b","uid":"v"}}"#,
+            r#"{"kind":"Pod","apiVersion":"v1","metadata":{}}"#,
+            r#"{"kind":"Pod""#,
+            "",
+        ] {
+            assert_eq!(stamp(stored.as_bytes(), Revision(7)), None, "{stored}");
+        }
     }
 }

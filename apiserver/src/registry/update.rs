@@ -212,7 +212,7 @@ impl Registry {
                 match self.backend.delete(&call.key(&call.name), current.revision).await {
                     // The answer is the object as it was last stored, with that version.
                     Ok(_) => {}
-                    Err(error) => return self.raced(&error),
+                    Err(error) => return self.raced(call, &error),
                 }
                 self.after_delete(call, &object).await;
             }
@@ -231,15 +231,15 @@ impl Registry {
                 object.set_meta("resourceVersion", revision.to_string());
                 written(object)
             }
-            Err(error) => self.raced(&error),
+            Err(error) => self.raced(call, &error),
         }
     }
 
     /// Somebody else was first. The change is made again from what they left, which is where a caller who named a
     /// resource version learns that it is not that one any more.
-    fn raced(&self, error: &store::Error) -> Result<Outcome, Status> {
+    fn raced(&self, call: &Call, error: &store::Error) -> Result<Outcome, Status> {
         match error {
-            store::Error::Conflict(entry) => Ok(Outcome::Raced(Box::new(read(entry)?))),
+            store::Error::Conflict(entry) => Ok(Outcome::Raced(Box::new(read(call, entry)?))),
             store::Error::NotFound(_) => Ok(Outcome::Vanished),
             other => Err(store_failure(other)),
         }

@@ -21,6 +21,7 @@
 mod disk;
 mod format;
 mod journal;
+pub mod offline;
 mod recover;
 mod snapshot;
 #[cfg(test)]
@@ -55,7 +56,7 @@ const WRITES_MAX: usize = 10_000;
 const LOCK: &str = "lock";
 
 /// How a store keeps its data.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// How old the history becomes, in time that the process runs: downtime does not count, so that clients can resume.
     pub history_age_max: Duration,
@@ -71,6 +72,10 @@ pub struct Options {
     /// Whether a write is acknowledged only when the disk has it. Without that it survives the end of the process but not
     /// that of the machine; for tests.
     pub fsync: bool,
+    /// Makes of a value and the revision that wrote it what is kept of it and handed out by every read; None if that is the
+    /// value itself. So that readers who want the revision in the value share its bytes with the store, instead of making
+    /// their own. It must be quick, and leave a value alone that has it already.
+    pub stamp: Option<fn(&[u8], Revision) -> Option<Bytes>>,
 }
 
 /// A durable store. Dropping it waits for the writes that are under way.
@@ -97,6 +102,7 @@ impl Default for Options {
             segment_bytes_max: 16 << 20,
             snapshot_bytes_min: 32 << 20,
             fsync: true,
+            stamp: None,
         }
     }
 }
@@ -217,7 +223,15 @@ impl Backend for Embedded {
     }
 
     fn request_progress(&self, prefix: &str) {
-        self.shared.request_progress(prefix);
+        self.shared.request_progress(prefix, Revision::FIRST);
+    }
+
+    fn times_to_live(&self, prefix: &str) -> BoxFuture<'_, Result<Vec<(String, Duration)>>> {
+        let prefix = prefix.to_owned();
+        Box::pin(async move {
+            let now = Deadline(writer::millis(&self.clock));
+            Ok(self.shared.read(|state| state.times_to_live(&prefix, now)))
+        })
     }
 
     fn revision(&self) -> BoxFuture<'_, Result<Revision>> {

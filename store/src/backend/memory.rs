@@ -93,7 +93,15 @@ impl Backend for Memory {
     }
 
     fn request_progress(&self, prefix: &str) {
-        self.core.current().request_progress(prefix);
+        self.core.current().request_progress(prefix, Revision::FIRST);
+    }
+
+    fn times_to_live(&self, prefix: &str) -> BoxFuture<'_, Result<Vec<(String, Duration)>>> {
+        let prefix = prefix.to_owned();
+        Box::pin(async move {
+            let now = self.core.now();
+            Ok(self.core.current().read(|state| state.times_to_live(&prefix, now)))
+        })
     }
 
     fn revision(&self) -> BoxFuture<'_, Result<Revision>> {

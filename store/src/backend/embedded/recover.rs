@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::{
     super::{
         Error, Revision,
-        mvcc::{Change, Record, State},
+        mvcc::{Change, Record, Stamp, State},
     },
     Options,
     disk::Disk,
@@ -71,15 +71,31 @@ fn io_fault(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Fault {
     }
 }
 
-/// Reads what is there, or begins a new store.
-pub(super) fn recover(disk: Arc<dyn Disk>, options: &Options) -> Result<Recovered, Fault> {
+/// What a directory holds, as it was found; nothing was changed for it.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) state: State,
+    pub(super) batches: Vec<Batch>,
+    pub(super) snapshot: Option<(Revision, u64)>,
+    pub(super) sealed: Vec<(Revision, u64)>,
+    /// The last file of the log, and where its last whole group ends.
+    pub(super) active: Option<(Revision, usize)>,
+    /// Whether something unfinished comes after that.
+    pub(super) torn: bool,
+    /// Files that are not needed any more.
+    pub(super) unneeded: Vec<String>,
+}
+
+/// Reads what is there.
+pub(super) fn read(disk: &dyn Disk, stamp: Option<Stamp>) -> Result<Found, Fault> {
     let names = disk.list().map_err(io_fault("list the files"))?;
     let starts = |kind: Kind| -> Vec<Revision> { names.iter().filter_map(|name| kind.start(name)).collect() };
     let (snapshots, logs) = (starts(Kind::Snapshot), starts(Kind::Log));
 
     let (mut state, snapshot) = match snapshots.last() {
         Some(&revision) => {
-            let (records, size) = snapshot::read(&*disk, revision).map_err(io_fault("read the snapshot"))?;
+            let (records, size) =
+                snapshot::read(disk, revision, stamp).map_err(io_fault("read the snapshot"))?;
             (State::at(revision, records), Some((revision, size)))
         }
         None => (State::default(), None),
@@ -90,24 +106,30 @@ pub(super) fn recover(disk: Arc<dyn Disk>, options: &Options) -> Result<Recovere
 
     let mut batches = Vec::new();
     let mut sealed = Vec::new();
-    let mut active = None;
+    let (mut active, mut torn) = (None, false);
     for (n, &start) in logs.iter().enumerate() {
         let next = logs.get(n + 1).copied();
-        let end = replay(&*disk, start, next, &mut state, &mut batches)?;
+        let (end, broken) = replay(disk, (start, next), stamp, &mut state, &mut batches)?;
         match next {
             Some(_) => sealed.push((start, u64::try_from(end).unwrap_or(u64::MAX))),
-            None => active = Some((start, end)),
+            None => (active, torn) = (Some((start, end)), broken),
         }
     }
-
-    // From here on the directory is sound, and may be changed.
-    for name in &names {
-        let unneeded = name.ends_with(UNFINISHED)
+    let unneeded = |name: &&String| {
+        name.ends_with(UNFINISHED)
             || Kind::Snapshot.start(name).is_some_and(|start| Some(&start) != snapshots.last())
-            || Kind::Log.start(name).is_some_and(|start| superfluous.contains(&start));
-        if unneeded {
-            disk.remove(name).map_err(io_fault(format!("remove {name}")))?;
-        }
+            || Kind::Log.start(name).is_some_and(|start| superfluous.contains(&start))
+    };
+    let unneeded = names.iter().filter(unneeded).cloned().collect();
+    Ok(Found { state, batches, snapshot, sealed, active, torn, unneeded })
+}
+
+/// Reads what is there, or begins a new store.
+pub(super) fn recover(disk: Arc<dyn Disk>, options: &Options) -> Result<Recovered, Fault> {
+    let Found { state, batches, snapshot, sealed, active, torn: _, unneeded } = read(&*disk, options.stamp)?;
+    // From here on the directory is sound, and may be changed.
+    for name in &unneeded {
+        disk.remove(name).map_err(io_fault(format!("remove {name}")))?;
     }
     let active = match active {
         Some((start, end)) => resume(&*disk, start, end).map_err(io_fault("open the log"))?,
@@ -121,14 +143,15 @@ pub(super) fn recover(disk: Arc<dyn Disk>, options: &Options) -> Result<Recovere
     Ok(Recovered { state, journal, batches })
 }
 
-/// Applies one file of the log, which counts up to where the `next` one begins. Returns where it ends.
+/// Applies one file of the log, which counts up to where the `next` one begins. Returns where it ends, and whether something
+/// unfinished follows.
 fn replay(
     disk: &dyn Disk,
-    start: Revision,
-    next: Option<Revision>,
+    (start, next): (Revision, Option<Revision>),
+    stamp: Option<Stamp>,
     state: &mut State,
     batches: &mut Vec<Batch>,
-) -> Result<usize, Fault> {
+) -> Result<(usize, bool), Fault> {
     let name = Kind::Log.name(start);
     let damaged = |fault: String| Fault::Damaged(format!("log file {name} {fault}"));
     let mut bytes = Vec::new();
@@ -145,10 +168,12 @@ fn replay(
     let mut at = format::HEADER_LEN;
     // What the file has come to; it may begin before the snapshot.
     let mut reached = start;
+    let mut broken = false;
     while next.is_none_or(|next| reached < next) {
         let (payload, after) = match format::frame(&bytes, at) {
             Frame::Whole { payload, next } => (payload, next),
-            Frame::End | Frame::Broken => {
+            end @ (Frame::End | Frame::Broken) => {
+                broken = end == Frame::Broken;
                 if let Some(next) = next {
                     return Err(damaged(format!(
                         "is damaged at byte {at}: revisions after {reached} up to {next} are missing"
@@ -181,7 +206,7 @@ fn replay(
             }
             reached = reached.next();
             if reached > state.revision() {
-                overwritten += apply(state, reached, record).map_err(damaged)?;
+                overwritten += apply(state, reached, record, stamp).map_err(damaged)?;
             }
         }
         if next.is_some_and(|next| reached > next) {
@@ -194,11 +219,16 @@ fn replay(
         }
         at = after;
     }
-    Ok(at)
+    Ok((at, broken))
 }
 
 /// Applies one write and returns how many bytes it overwrote.
-fn apply(state: &mut State, revision: Revision, record: format::Record<'_>) -> Result<usize, String> {
+fn apply(
+    state: &mut State,
+    revision: Revision,
+    record: format::Record<'_>,
+    stamp: Option<Stamp>,
+) -> Result<usize, String> {
     let (key, put) = match record {
         format::Record::Put { key, value, expires } => (key, Some((value, expires))),
         format::Record::Delete { key } => (key, None),
@@ -211,11 +241,16 @@ fn apply(state: &mut State, revision: Revision, record: format::Record<'_>) -> R
     let overwritten = previous.as_ref().map_or(0, |record| record.value.len());
     let key = previous.as_ref().map_or_else(|| Arc::from(key), |record| Arc::clone(&record.key));
     let current = put.map(|(value, expires)| {
-        let value = Bytes::copy_from_slice(value);
+        let value = kept(value, revision, stamp);
         Arc::new(Record { key: Arc::clone(&key), value, revision, expires })
     });
     state.apply(Arc::new(Change { revision, key, previous, current }));
     Ok(overwritten)
+}
+
+/// What is kept of a value that was read: on its own, so that none keeps another in memory.
+pub(super) fn kept(value: &[u8], revision: Revision, stamp: Option<Stamp>) -> Bytes {
+    stamp.and_then(|stamp| stamp(value, revision)).unwrap_or_else(|| Bytes::copy_from_slice(value))
 }
 
 /// Opens the last file to go on after its last whole group. What comes after that was never acknowledged and is cut off.

@@ -8,13 +8,16 @@ use std::{
     sync::Arc,
 };
 
-use bytes::Bytes;
 use imbl::OrdMap;
 
 use super::{
-    super::{Revision, mvcc::Record},
+    super::{
+        Revision,
+        mvcc::{Record, Stamp},
+    },
     disk::Disk,
     format::{self, Kind, Part},
+    recover::kept,
 };
 
 /// How big the frames become.
@@ -94,7 +97,11 @@ fn write_unfinished(
 }
 
 /// Reads a snapshot. The error of kind `InvalidData` says what is wrong with it.
-pub(super) fn read(disk: &dyn Disk, revision: Revision) -> io::Result<(Vec<Record>, u64)> {
+pub(super) fn read(
+    disk: &dyn Disk,
+    revision: Revision,
+    stamp: Option<Stamp>,
+) -> io::Result<(Vec<Record>, u64)> {
     let name = Kind::Snapshot.name(revision);
     let damaged =
         |fault: &str| io::Error::new(io::ErrorKind::InvalidData, format!("snapshot {name} {fault}"));
@@ -125,8 +132,7 @@ pub(super) fn read(disk: &dyn Disk, revision: Revision) -> io::Result<(Vec<Recor
                     }
                     records.push(Record {
                         key: entry.key.into(),
-                        // Each value on its own, so that none keeps another in memory.
-                        value: Bytes::copy_from_slice(entry.value),
+                        value: kept(entry.value, entry.revision, stamp),
                         revision: entry.revision,
                         expires: entry.expires,
                     });

@@ -361,6 +361,83 @@ async fn a_backup_is_a_store_at_one_revision() {
 }
 
 #[tokio::test]
+async fn a_stamp_is_put_on_each_value_once_and_its_bytes_are_shared() {
+    fn stamp(value: &[u8], revision: Revision) -> Option<Bytes> {
+        (!value.contains(&b'@')).then(|| [value, format!("@{revision}").as_bytes()].concat().into())
+    }
+    let directory = TempDir::new().unwrap();
+    let open = |stamp| {
+        let options = Options { stamp, ..tiny() };
+        Embedded::open(directory.path(), options, Arc::new(SystemClock)).unwrap()
+    };
+    let store = open(None);
+    put(&store, "/old", "1").await;
+    drop(store);
+    // Also what was written before there was a stamp.
+    let store = open(Some(stamp));
+    let mut stream = store.watch("/", Revision(2)).await.unwrap();
+    put(&store, "/new", "1").await;
+    assert_eq!(all(&store).await, [("/new".into(), "1@3".into(), 3), ("/old".into(), "1@2".into(), 2)]);
+    let events = stream.next().await.unwrap().unwrap();
+    let kept = store.get("/new").await.unwrap().unwrap().value;
+    assert!(matches!(&events[0], Event::Put { entry, .. } if entry.value.as_ptr() == kept.as_ptr()));
+    drop((stream, store));
+    let expected = [("/new".to_owned(), "1@3".to_owned(), 3), ("/old".to_owned(), "1@2".to_owned(), 2)];
+    assert_eq!(all(&open(Some(stamp))).await, expected);
+}
+
+#[tokio::test]
+async fn a_directory_can_be_looked_at_and_copied_while_it_is_in_use() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("store");
+    let store = Embedded::open(&path, tiny(), Arc::new(SystemClock)).unwrap();
+    for n in 0..100 {
+        put(&store, &format!("/{}", n % 9), &n.to_string()).await;
+        if n % 10 == 9 {
+            let report = offline::verify(&path).unwrap();
+            assert_eq!(
+                (report.revision, report.keys.min(9), report.torn),
+                (Revision(n + 2), report.keys, false)
+            );
+            let to = directory.path().join(n.to_string());
+            assert_eq!(offline::copy(&path, &to).unwrap(), Revision(n + 2));
+            assert_eq!(all(&open(&to)).await, all(&store).await);
+            let refused = offline::copy(&path, &to).unwrap_err().to_string();
+            assert!(refused.contains("it is not empty"), "{refused}");
+        }
+    }
+    let empty = directory.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    assert!(offline::verify(&empty).unwrap_err().to_string().contains("is no store"));
+    let path = directory.path().join("damaged");
+    let store = open(&path);
+    for key in ["/a", "/b", "/c"] {
+        put(&store, key, "a value that is long enough to be found").await;
+    }
+    drop(store);
+    let log = log_file(&path);
+    let mut bytes = fs::read(&log).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&log, &bytes).unwrap();
+    let refused = offline::verify(&path).unwrap_err();
+    assert!(matches!(&refused, Error::Corrupt(text) if text.contains("is damaged at byte 32")), "{refused}");
+}
+
+#[tokio::test]
+async fn an_import_has_the_revisions_it_was_given() {
+    let directory = TempDir::new().unwrap();
+    let entry = |key: &str, at| Entry { key: key.to_owned(), value: "v".into(), revision: Revision(at) };
+    let path = directory.path().join("store");
+    offline::import(&path, Revision(900), [(entry("/b", 17), None), (entry("/a", 800), None)]).unwrap();
+    let store = open(&path);
+    assert_eq!(all(&store).await, [("/a".into(), "v".into(), 800), ("/b".into(), "v".into(), 17)]);
+    assert_eq!(put(&store, "/c", "1").await, Revision(901));
+    let other = directory.path().join("other");
+    let refused = offline::import(&other, Revision(5), [(entry("/b", 17), None)]).unwrap_err();
+    assert!(refused.to_string().contains("newer than revision 5"), "{refused}");
+}
+
+#[tokio::test]
 async fn a_closed_store_ends_its_watches_and_finishes_its_writes() {
     let directory = TempDir::new().unwrap();
     let store = Arc::new(open(directory.path()));

@@ -238,7 +238,7 @@ impl Writer {
         let expire = now >= self.not_before;
         let mut compact = None;
         let (changes, answers) = self.shared.read(|state| {
-            let mut batch = mvcc::Batch::on(state);
+            let mut batch = mvcc::Batch::on(state).stamped(self.options.stamp);
             let expired = if expire { state.expired(Deadline(now), EXPIRE_MAX) } else { Vec::new() };
             for op in expired {
                 let decided = batch.push(op);

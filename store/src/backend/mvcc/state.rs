@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Bound,
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -62,12 +63,16 @@ pub(in super::super) struct Past {
     log: Vec<Arc<Change>>,
 }
 
+/// Makes of a value and the revision that wrote it what is kept of it. None: the value as it is.
+pub(in super::super) type Stamp = fn(&[u8], Revision) -> Option<Bytes>;
+
 /// Writes decided on top of a state that has not seen them yet. A later one sees the earlier ones.
 pub(in super::super) struct Batch<'a> {
     state: &'a State,
     changes: Vec<Change>,
     /// What the changes leave at the keys they touch.
     staged: BTreeMap<Arc<str>, Option<Arc<Record>>>,
+    stamp: Option<Stamp>,
 }
 
 // === impl Record ===
@@ -158,6 +163,16 @@ impl State {
             .take(limit)
             .filter_map(|(_, key)| self.records.get(key))
             .map(|record| Op::Delete { key: Arc::clone(&record.key), expected: record.revision })
+            .collect()
+    }
+
+    /// How long the keys of a prefix have left that do not stay for ever.
+    pub(in super::super) fn times_to_live(&self, prefix: &str, now: Deadline) -> Vec<(String, Duration)> {
+        let left = |Deadline(at): &Deadline| Duration::from_millis(at.saturating_sub(now.0));
+        self.expiring
+            .iter()
+            .filter(|(_, key)| key.starts_with(prefix))
+            .map(|(at, key)| ((**key).to_owned(), left(at)))
             .collect()
     }
 
@@ -306,7 +321,12 @@ pub(in super::super) fn page(
 
 impl<'a> Batch<'a> {
     pub(in super::super) fn on(state: &'a State) -> Self {
-        Self { state, changes: Vec::new(), staged: BTreeMap::new() }
+        Self { state, changes: Vec::new(), staged: BTreeMap::new(), stamp: None }
+    }
+
+    /// With a stamp for each value.
+    pub(in super::super) fn stamped(self, stamp: Option<Stamp>) -> Self {
+        Self { stamp, ..self }
     }
 
     /// Decides a write, as if those before it had happened.
@@ -340,7 +360,10 @@ impl<'a> Batch<'a> {
         };
         // One allocation holds the key for as long as it lives, however often it is written.
         let key = previous.as_ref().map_or(key, |record| Arc::clone(&record.key));
-        let current = current.map(|record| Arc::new(Record { key: Arc::clone(&key), ..record }));
+        let current = current.map(|record| {
+            let stamped = self.stamp.and_then(|stamp| stamp(&record.value, revision));
+            Arc::new(Record { key: Arc::clone(&key), value: stamped.unwrap_or(record.value), ..record })
+        });
         self.changes.push(Change { revision, key: Arc::clone(&key), previous, current: current.clone() });
         self.staged.insert(key, current);
         Ok(revision)

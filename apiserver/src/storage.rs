@@ -1,0 +1,216 @@
+//! Which store keeps the objects, by flags: upstream's where upstream has them.
+
+use std::{path::Path, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::bail;
+use clap::{Args, ValueEnum};
+use runtime::Runtime;
+use store::{
+    Backend,
+    backend::{
+        embedded::{self, Embedded},
+        memory::Memory,
+    },
+};
+
+use crate::registry::describe;
+
+/// What keeps the objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StoreKind {
+    /// In memory: gone when the process ends.
+    Memory,
+    /// A durable store in the data directory.
+    Embedded,
+    /// An etcd, shared with others or not.
+    Etcd,
+}
+
+/// The flags that say where objects are kept.
+#[derive(Args, Clone, Debug)]
+pub struct StorageFlags {
+    /// What keeps the objects; embedded if not given, and etcd if --etcd-servers is
+    #[arg(long, value_enum)]
+    pub store: Option<StoreKind>,
+    #[command(flatten)]
+    /// How etcd is reached.
+    pub etcd: EtcdFlags,
+}
+
+/// How etcd is reached and used.
+#[derive(Args, Clone, Debug)]
+pub struct EtcdFlags {
+    /// The URLs of etcd's members, such as `https://10.0.0.1:2379`
+    #[arg(long, value_delimiter = ',', value_name = "URLS")]
+    pub etcd_servers: Vec<String>,
+    /// What all keys in etcd begin with
+    #[arg(long, default_value = "/registry", value_name = "PREFIX")]
+    pub etcd_prefix: String,
+    /// The authority of etcd's certificates
+    #[arg(long, value_name = "FILE")]
+    pub etcd_cafile: Option<PathBuf>,
+    /// The certificate that etcd is shown
+    #[arg(long, requires = "etcd_keyfile", value_name = "FILE")]
+    pub etcd_certfile: Option<PathBuf>,
+    /// The key of that certificate
+    #[arg(long, requires = "etcd_certfile", value_name = "FILE")]
+    pub etcd_keyfile: Option<PathBuf>,
+    /// A file with `name:password` in its first line, for an etcd that wants those
+    #[arg(long, value_name = "FILE")]
+    pub etcd_user_file: Option<PathBuf>,
+    /// How often etcd forgets what was overwritten before the last such period; 0 leaves that to others
+    #[arg(long, default_value = "5m0s", value_parser = duration, value_name = "DURATION")]
+    pub etcd_compaction_interval: Duration,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    text.parse::<jiff::SignedDuration>()
+        .ok()
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .ok_or_else(|| format!("{text:?} is no duration such as 5m0s"))
+}
+
+// === impl StorageFlags ===
+
+impl StorageFlags {
+    /// Which store is meant.
+    ///
+    /// # Errors
+    /// When the flags contradict each other.
+    pub fn kind(&self) -> anyhow::Result<StoreKind> {
+        let servers = !self.etcd.etcd_servers.is_empty();
+        match self.store {
+            None if servers => Ok(StoreKind::Etcd),
+            None => Ok(StoreKind::Embedded),
+            Some(StoreKind::Etcd) if !servers => bail!("--store etcd needs --etcd-servers"),
+            Some(StoreKind::Memory | StoreKind::Embedded) if servers => {
+                bail!("--etcd-servers goes with --store etcd only")
+            }
+            Some(kind) => Ok(kind),
+        }
+    }
+
+    /// Opens the store. What is kept in files is kept in the data directory.
+    ///
+    /// # Errors
+    /// One line that says what is wrong.
+    pub async fn open(&self, data_dir: &Path, runtime: &Runtime) -> anyhow::Result<Arc<dyn Backend>> {
+        Ok(match self.kind()? {
+            StoreKind::Memory => Arc::new(Memory::new(&runtime.tasks)),
+            StoreKind::Embedded => Arc::new(Embedded::open(
+                data_dir.join("store"),
+                // So that the watch cache needs no bytes of its own.
+                embedded::Options { stamp: Some(describe::stamp), ..embedded::Options::default() },
+                Arc::clone(&runtime.clock),
+            )?),
+            StoreKind::Etcd => self.etcd.open(runtime).await?,
+        })
+    }
+}
+
+// === impl EtcdFlags ===
+
+impl EtcdFlags {
+    /// Connects to etcd.
+    ///
+    /// # Errors
+    /// One line that says what is wrong.
+    #[cfg(feature = "etcd")]
+    pub async fn open(&self, runtime: &Runtime) -> anyhow::Result<Arc<dyn Backend>> {
+        Ok(Arc::new(store::backend::etcd::Etcd::connect(self.options()?, &runtime.tasks).await?))
+    }
+
+    /// Refuses: this program has no etcd.
+    ///
+    /// # Errors
+    /// Always.
+    #[cfg(not(feature = "etcd"))]
+    pub async fn open(&self, _runtime: &Runtime) -> anyhow::Result<Arc<dyn Backend>> {
+        std::future::ready(()).await;
+        bail!("this program was built without etcd; build it with --features etcd")
+    }
+
+    /// The flags as the store wants them.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    #[cfg(feature = "etcd")]
+    pub fn options(&self) -> anyhow::Result<store::backend::etcd::Options> {
+        use anyhow::Context as _;
+
+        let user = match &self.etcd_user_file {
+            None => None,
+            Some(file) => {
+                let text = std::fs::read_to_string(file)
+                    .with_context(|| format!("--etcd-user-file {}", file.display()))?;
+                let line = text.lines().next().unwrap_or_default().trim();
+                let (name, password) = line
+                    .split_once(':')
+                    .with_context(|| format!("--etcd-user-file {}: no name:password", file.display()))?;
+                Some((name.to_owned(), password.to_owned()))
+            }
+        };
+        Ok(store::backend::etcd::Options {
+            endpoints: self.etcd_servers.clone(),
+            ca_file: self.etcd_cafile.clone(),
+            cert_file: self.etcd_certfile.clone(),
+            key_file: self.etcd_keyfile.clone(),
+            user,
+            // As upstream reads it: with one slash before it and one after it.
+            prefix_there: format!("/{}/", self.etcd_prefix.trim_matches('/')),
+            compaction_period: self.etcd_compaction_interval,
+            ..store::backend::etcd::Options::default()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        storage: StorageFlags,
+    }
+
+    fn check(words: &str) -> Result<StoreKind, String> {
+        let program = Program::try_parse_from(["x"].into_iter().chain(words.split_whitespace()))
+            .map_err(|error| error.to_string())?;
+        program.storage.kind().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn etcd_servers_imply_etcd_and_suffer_nothing_else() {
+        assert_eq!(check(""), Ok(StoreKind::Embedded));
+        assert_eq!(check("--store memory"), Ok(StoreKind::Memory));
+        assert_eq!(check("--etcd-servers http://a:1,http://b:2"), Ok(StoreKind::Etcd));
+        assert_eq!(check("--store etcd --etcd-servers http://a:1"), Ok(StoreKind::Etcd));
+        assert_eq!(check("--store etcd").unwrap_err(), "--store etcd needs --etcd-servers");
+        assert!(check("--store memory --etcd-servers a").is_err());
+        assert!(check("--etcd-servers a --etcd-certfile f").is_err(), "a certificate needs its key");
+    }
+
+    #[test]
+    fn durations_are_gos() {
+        assert_eq!(duration("5m0s"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("0"), Ok(Duration::ZERO));
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert!(duration("-5s").is_err());
+        assert!(duration("soon").is_err());
+    }
+
+    #[cfg(feature = "etcd")]
+    #[test]
+    fn prefixes_have_one_slash_before_them() {
+        for given in ["registry", "/registry", "/registry/"] {
+            let program = Program::try_parse_from(["x", "--etcd-prefix", given]).unwrap();
+            assert_eq!(program.storage.etcd.options().unwrap().prefix_there, "/registry/");
+        }
+    }
+}
