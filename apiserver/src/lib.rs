@@ -26,6 +26,7 @@ pub mod columns;
 pub mod discovery;
 pub mod openapi;
 
+mod availability;
 pub mod bootstrap;
 pub mod observe;
 mod startup;

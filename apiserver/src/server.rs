@@ -24,7 +24,7 @@ use crate::{
         node::NodeAuthorizer,
         rbac::Rbac,
     },
-    bootstrap,
+    availability, bootstrap,
     components::Components,
     feeds,
     http::{
@@ -154,6 +154,7 @@ impl Server {
     pub async fn start(self: &Arc<Self>) -> Result<(), Status> {
         feeds::start(self).await;
         startup::start(self).await?;
+        availability::start(self);
         self.started.done();
         Ok(())
     }
