@@ -73,7 +73,7 @@ impl Objects for OwnObjects {
     ) -> BoxFuture<'a, Result<Option<Value>, Status>> {
         Box::pin(async move {
             let server = self.0.upgrade().ok_or_else(|| Status::unavailable("the server is stopping"))?;
-            Ok(server.get("", "v1", resource, namespace, name).await)
+            server.try_get("", "v1", resource, namespace, name).await
         })
     }
 }

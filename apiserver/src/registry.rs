@@ -34,7 +34,6 @@ use store::{Backend, Entry, Revision, cache};
 
 use crate::{admission::Chain, authn::user::User};
 use catalogue::{Catalogue, Served};
-use stored::Form;
 use warnings::Warnings;
 
 /// Everything the writes need: the catalogue of kinds, the store, admission, the time.
@@ -179,13 +178,10 @@ impl Registry {
 /// # Errors
 /// 500 if it cannot be read.
 fn read(call: &Call, entry: &Entry) -> Result<Current, Status> {
-    let resource = &call.served.storage.resource;
     let unreadable = |error: &dyn fmt::Display| {
         Status::internal(format!("the object at {} cannot be read: {error}", entry.key))
     };
-    let json = Form::new(resource.kind(), resource.schema())
-        .json(&entry.value)
-        .map_err(|error| unreadable(&error))?;
+    let json = call.served.storage.form.json(&entry.value).map_err(|error| unreadable(&error))?;
     let mut object: Value = serde_json::from_slice(&json).map_err(|error| unreadable(&error))?;
     object.set_meta("resourceVersion", entry.revision.to_string());
     Ok(Current { object, revision: entry.revision })

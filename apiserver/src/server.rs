@@ -272,7 +272,7 @@ impl Server {
             .collect()
     }
 
-    /// One object, as the cache has it once it is fresh.
+    /// One object, as the cache has it once it is fresh; none also if that cannot be told.
     pub async fn get(
         &self,
         group: &str,
@@ -281,10 +281,27 @@ impl Server {
         namespace: &str,
         name: &str,
     ) -> Option<Value> {
-        let served = self.registry.catalogue.find(group, version, plural)?;
+        self.try_get(group, version, plural, namespace, name).await.ok().flatten()
+    }
+
+    /// One object, as the cache has it once it is fresh. For decisions that must not take trouble with the store for an
+    /// absence.
+    ///
+    /// # Errors
+    /// Trouble with the store.
+    pub async fn try_get(
+        &self,
+        group: &str,
+        version: &str,
+        plural: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Value>, Status> {
+        let Some(served) = self.registry.catalogue.find(group, version, plural) else { return Ok(None) };
         let key = crate::registry::keys::object(&served.storage.prefix, namespace, name);
-        let object = served.storage.cache().get(&key, true).await.ok().flatten()?;
-        serde_json::from_slice(&object.bytes).ok()
+        let found = served.storage.cache().get(&key, true).await;
+        let found = found.map_err(|error| crate::registry::read_failure(&error))?;
+        Ok(found.and_then(|object| serde_json::from_slice(&object.bytes).ok()))
     }
 }
 

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a case fails by panicking")]
 
+pub mod histories;
 mod model;
 
 use std::{sync::Arc, time::Duration};

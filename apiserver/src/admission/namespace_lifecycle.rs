@@ -52,7 +52,8 @@ impl NamespaceLifecycle {
         }
         let Some(server) = self.0.upgrade() else { return Ok(()) };
         let namespaces = GroupResource::new("", "namespaces");
-        let Some(namespace) = server.get("", "v1", "namespaces", "", &attributes.namespace).await else {
+        let found = server.try_get("", "v1", "namespaces", "", &attributes.namespace).await?;
+        let Some(namespace) = found else {
             return Err(Status::not_found(&namespaces, &attributes.namespace));
         };
         if namespace.pointer("/status/phase").and_then(serde_json::Value::as_str) != Some("Terminating")

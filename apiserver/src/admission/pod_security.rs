@@ -143,7 +143,7 @@ impl PodSecurity {
     async fn policy_of(&self, attributes: &Attributes) -> Result<Option<(Policy, Faults)>, Status> {
         let Some(server) = self.0.upgrade() else { return Ok(None) };
         let name = &attributes.namespace;
-        match server.get("", "v1", "namespaces", "", name).await {
+        match server.try_get("", "v1", "namespaces", "", name).await? {
             Some(namespace) => Ok(Some(policy(&namespace))),
             None => Err(Status::internal(format!("failed to lookup namespace {}", go_quote(name)))),
         }

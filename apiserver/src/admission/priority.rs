@@ -57,7 +57,7 @@ impl Priority {
         let class = if asked.is_empty() {
             default_class(&server.list(GROUP, "v1", "priorityclasses", "").await?)
         } else {
-            let Some(class) = server.get(GROUP, "v1", "priorityclasses", "", asked).await else {
+            let Some(class) = server.try_get(GROUP, "v1", "priorityclasses", "", asked).await? else {
                 return Err(attributes.forbidden(format!("no PriorityClass with name {asked} was found")));
             };
             Some(class)

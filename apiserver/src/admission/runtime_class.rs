@@ -69,7 +69,7 @@ impl RuntimeClass {
     async fn class(&self, attributes: &Attributes) -> Result<Option<Value>, Status> {
         let name = attributes.object.pointer("/spec/runtimeClassName").and_then(Value::as_str);
         let (Some(name), Some(server)) = (name, self.0.upgrade()) else { return Ok(None) };
-        match server.get("node.k8s.io", "v1", "runtimeclasses", "", name).await {
+        match server.try_get("node.k8s.io", "v1", "runtimeclasses", "", name).await? {
             Some(class) => Ok(Some(class)),
             None => {
                 Err(attributes.forbidden(format!("pod rejected: RuntimeClass {} not found", go_quote(name))))

@@ -50,7 +50,7 @@ impl ServiceAccount {
         let name = pod.pointer("/spec/serviceAccountName").and_then(Value::as_str).unwrap_or_default();
         let name = if name.is_empty() { "default".to_owned() } else { name.to_owned() };
         let namespace = attributes.namespace.clone();
-        let Some(account) = find(&server, &namespace, &name).await else {
+        let Some(account) = find(&server, &namespace, &name).await? else {
             return Err(attributes.forbidden(format!(
                 "error looking up service account {namespace}/{name}: serviceaccount {} not found",
                 go_quote(&name)
@@ -78,17 +78,17 @@ impl ServiceAccount {
     }
 }
 
-async fn find(server: &Server, namespace: &str, name: &str) -> Option<Value> {
+async fn find(server: &Server, namespace: &str, name: &str) -> Result<Option<Value>, Status> {
     let attempts = if name == "default" { ATTEMPTS } else { 1 };
     for attempt in 0..attempts {
         if attempt > 0 {
             tokio::time::sleep(Duration::from_millis(100 + server.runtime.random.below(100))).await;
         }
-        if let Some(account) = server.get("", "v1", "serviceaccounts", namespace, name).await {
-            return Some(account);
+        if let Some(account) = server.try_get("", "v1", "serviceaccounts", namespace, name).await? {
+            return Ok(Some(account));
         }
     }
-    None
+    Ok(None)
 }
 
 /// What a mirror Pod may not have, since no secret reaches a static Pod through the API.

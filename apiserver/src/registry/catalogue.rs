@@ -48,6 +48,8 @@ pub struct Conversion {
 pub struct Storage {
     /// The kind of the stored objects.
     pub resource: Arc<dyn Resource>,
+    /// The form of the stored objects.
+    pub form: Form,
     /// The prefix of all keys, with a slash at the end.
     pub prefix: String,
     /// The other versions that the same objects are served in, by `apiVersion`.
@@ -79,7 +81,7 @@ impl Storage {
                     Arc::clone(&self.backend),
                     self.prefix.clone(),
                     describe(
-                        Form::new(self.resource.kind(), self.resource.schema()),
+                        self.form.clone(),
                         [self.resource.selectable(), self.resource.alias_selectable()].concat(),
                     ),
                     cache::Config {
@@ -172,6 +174,7 @@ impl Catalogue {
                     .filter(|(_, conversion)| conversion.stored_as == home)
                     .collect(),
                 prefix: keys::prefix(&resource.resource()),
+                form: Form::of(&resource),
                 resource: Arc::clone(&resource),
                 backend: Arc::clone(backend),
                 tasks: tasks.clone(),

@@ -5,6 +5,8 @@
 //!
 //! Invariant: bytes of our own are not looked into further than their first few.
 
+use std::sync::Arc;
+
 use api_types::{
     kind::GroupVersionKind,
     schema::{TypeRef, schema},
@@ -14,11 +16,15 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value, map::Entry};
 
+use super::strategy::Resource;
+
 /// The form in which a kind is stored.
 #[derive(Clone, Debug)]
 pub struct Form {
     kind: GroupVersionKind,
     schema: Option<TypeRef>,
+    /// Who knows what fields are if they are not there: upstream fills them in when it reads, and stores less.
+    defaults: Option<Arc<dyn Resource>>,
     /// What our own bytes begin with.
     pub(super) type_meta: String,
 }
@@ -32,10 +38,15 @@ struct TypeMeta<'a> {
 // === impl Form ===
 
 impl Form {
+    /// Of a resource.
+    pub fn of(resource: &Arc<dyn Resource>) -> Self {
+        Self { defaults: Some(Arc::clone(resource)), ..Self::new(resource.kind(), resource.schema()) }
+    }
+
     /// Of a kind; custom kinds have no schema.
     pub fn new(kind: GroupVersionKind, schema: Option<TypeRef>) -> Self {
         let type_meta = format!(r#"{{"kind":"{}","apiVersion":"{}","#, kind.kind, kind.api_version());
-        Self { kind, schema, type_meta }
+        Self { kind, schema, defaults: None, type_meta }
     }
 
     /// The same object as JSON in the stored version.
@@ -58,7 +69,10 @@ impl Form {
             serde_json::from_slice(stored).map_err(|error| error.to_string())?
         };
         self.convert(&mut object);
-        let object = wire::typed::coerce(object, of)?.value;
+        let mut object = wire::typed::coerce(object, of)?.value;
+        if let Some(resource) = &self.defaults {
+            object = wire::typed::coerce(resource.default(object)?, of)?.value;
+        }
         Ok(wire::json::encode(&object, of).into())
     }
 

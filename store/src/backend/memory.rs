@@ -180,6 +180,26 @@ mod tests {
         }
     }
 
+    #[derive(Debug)]
+    struct Steady(Arc<Memory>);
+
+    impl conformance::histories::Place for Steady {
+        fn store(&self) -> Option<Arc<dyn Backend>> {
+            Some(Arc::clone(&self.0) as Arc<dyn Backend>)
+        }
+
+        fn fault(&self) -> BoxFuture<'_, ()> {
+            Box::pin(std::future::ready(()))
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn histories_fit_together() {
+        let place = Arc::new(Steady(Arc::new(Memory::new(&Tasks::new()))));
+        let events = conformance::histories::check(place, conformance::histories::length()).await;
+        assert!(events > 100, "{events}");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_day_of_expiries_passes_at_once() {
         let memory = Memory::new(&Tasks::new());

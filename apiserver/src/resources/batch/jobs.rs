@@ -62,6 +62,7 @@ impl Strategy for Jobs {
         let replacement = if spec.pod_failure_policy.is_some() { "Failed" } else { "TerminatingOrFailed" };
         spec.pod_replacement_policy.get_or_insert_with(|| replacement.to_owned());
         spec.manual_selector.get_or_insert(false);
+        label(job);
     }
 
     fn prepare_for_create(_cx: &Context<'_>, job: &mut Job) {

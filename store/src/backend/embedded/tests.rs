@@ -437,6 +437,46 @@ async fn an_import_has_the_revisions_it_was_given() {
     assert!(refused.to_string().contains("newer than revision 5"), "{refused}");
 }
 
+/// Closed and opened again, in the middle of everything.
+struct Restarting {
+    path: PathBuf,
+    store: Mutex<Option<Arc<Embedded>>>,
+}
+
+impl conformance::histories::Place for Restarting {
+    fn store(&self) -> Option<Arc<dyn Backend>> {
+        self.store.lock().clone().map(|store| store as Arc<dyn Backend>)
+    }
+
+    fn fault(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            let Some(mut store) = self.store.lock().take() else { return };
+            let store = loop {
+                match Arc::try_unwrap(store) {
+                    Ok(store) => break store,
+                    Err(shared) => store = shared,
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            };
+            drop(store);
+            let options =
+                Options { segment_bytes_max: 20_000, snapshot_bytes_min: 10_000, ..Options::default() };
+            let store = Embedded::open(&self.path, options, Arc::new(SystemClock)).unwrap();
+            *self.store.lock() = Some(Arc::new(store));
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn histories_fit_together_over_restarts() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("store");
+    let store = Mutex::new(Some(Arc::new(open(&path))));
+    let place = Arc::new(Restarting { path, store });
+    let events = conformance::histories::check(place, conformance::histories::length()).await;
+    assert!(events > 100, "{events}");
+}
+
 #[tokio::test]
 async fn a_closed_store_ends_its_watches_and_finishes_its_writes() {
     let directory = TempDir::new().unwrap();

@@ -138,6 +138,55 @@ async fn a_stream_that_falls_behind_misses_nothing() {
     assert_eq!(revisions(&mut quiet, 1).await, [last.0]);
 }
 
+/// An etcd that is killed, and one that cannot be reached, in turn.
+struct Failing {
+    server: tokio::sync::Mutex<Server>,
+    gate: Arc<Gate>,
+    store: Arc<Etcd>,
+    times: AtomicU64,
+}
+
+impl conformance::histories::Place for Failing {
+    fn store(&self) -> Option<Arc<dyn Backend>> {
+        Some(Arc::clone(&self.store) as Arc<dyn Backend>)
+    }
+
+    fn fault(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            if self.times.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) {
+                self.gate.close();
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                self.gate.open();
+            } else {
+                let mut server = self.server.lock().await;
+                server.kill();
+                server.resume().await;
+            }
+            // So that something happens in between.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn histories_fit_together_although_etcd_comes_and_goes() {
+    if !installed() {
+        return;
+    }
+    for recent_events_max in [10_000, 20] {
+        let server = Server::start().await;
+        let tasks = Tasks::new();
+        let (proxy, gate) = gate(&server).await;
+        let reached = Options { endpoints: vec![proxy], recent_events_max, ..options(&server) };
+        let store = Arc::new(Etcd::connect(reached, &tasks).await.unwrap());
+        let server = tokio::sync::Mutex::new(server);
+        let place = Arc::new(Failing { server, gate, store, times: AtomicU64::new(0) });
+        let events = conformance::histories::check(place, 2 * conformance::histories::length()).await;
+        assert!(events > 100, "{events}");
+        tasks.drain(Duration::from_secs(5)).await;
+    }
+}
+
 /// A way to an etcd that can be closed.
 struct Gate {
     open: Arc<tokio::sync::Semaphore>,
