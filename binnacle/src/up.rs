@@ -43,6 +43,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let root_ca = Arc::from(launched.pki.authority().pem());
     runtime.tasks.spawn_draining("serve", launched.serve());
     start_controllers(&server, &runtime, root_ca);
+    install_default_class(&server).await?;
     for name in ["scheduler", "controller-manager"] {
         let tasks = runtime.tasks.clone();
         server.components.runs_here(name, move || {
@@ -70,8 +71,36 @@ fn start_controllers(server: &Arc<Server>, runtime: &Runtime, root_ca: Arc<str>)
         let groups = ["system:serviceaccounts", "system:serviceaccounts:kube-system"];
         in_process::api(&accounts, &user, &groups)
     });
-    let options = controller_manager::Options { api_for: Some(api_for), root_ca, ..Default::default() };
+    let options = controller_manager::Options {
+        api_for: Some(api_for),
+        root_ca,
+        hostpath_provisioner: true,
+        ..Default::default()
+    };
     controller_manager::start(runtime, api, &options);
+}
+
+/// Claims that name no class get a directory of a node, so that what needs volumes works out of the box. Where there is a
+/// class already, whoever made it has seen to that.
+async fn install_default_class(server: &Arc<Server>) -> anyhow::Result<()> {
+    let api = in_process::api(server, "system:apiserver", &["system:masters"]);
+    let (all, first) = (client::api::Selection::all(), client::api::Page { limit: 1, ..Default::default() });
+    let there = api.list::<serde_json::Value>(&client::resource::STORAGE_CLASSES, &all, &first).await?;
+    if !there.items.is_empty() {
+        return Ok(());
+    }
+    let class = serde_json::json!({
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": "standard", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+        "provisioner": "kubernetes.io/host-path",
+        "reclaimPolicy": "Delete",
+        "volumeBindingMode": "Immediate",
+    });
+    match api.create::<serde_json::Value>(&client::resource::STORAGE_CLASSES, "", &class).await {
+        Err(error) if !error.is_already_exists() => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 fn start_components(server: &Arc<Server>, runtime: &Runtime, nodes: hollow::Options) {

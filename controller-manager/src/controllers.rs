@@ -24,6 +24,12 @@ pub mod replica_set;
 pub mod replication_controller;
 pub mod stateful_set;
 
+pub mod ephemeral_volume;
+pub mod persistent_volume_binder;
+pub mod pv_protection;
+pub mod pvc_protection;
+pub mod vac_protection;
+
 use client::controller::{Manager, Options as Workers};
 
 use crate::Options;
@@ -46,7 +52,7 @@ pub struct Entry {
 
 /// Every controller there is.
 pub fn all() -> Vec<Entry> {
-    cluster().into_iter().chain(workloads()).collect()
+    cluster().into_iter().chain(workloads()).chain(storage()).collect()
 }
 
 /// Those that keep the cluster itself in order.
@@ -234,6 +240,52 @@ fn workloads() -> Vec<Entry> {
             account: "ttl-after-finished-controller",
             workers: 5,
             start: |manager, workers, _| drop(manager.start(ttl_after_finished::TtlAfterFinished, workers)),
+        },
+    ]
+}
+
+/// Those that keep volumes and claims.
+fn storage() -> Vec<Entry> {
+    vec![
+        Entry {
+            file: "persistent_volume_binder",
+            name: "persistentvolume-binder-controller",
+            alias: "persistentvolume-binder",
+            account: "persistent-volume-binder",
+            workers: 5,
+            start: persistent_volume_binder::start,
+        },
+        Entry {
+            file: "pvc_protection",
+            name: "persistentvolumeclaim-protection-controller",
+            alias: "pvc-protection",
+            account: "pvc-protection-controller",
+            workers: 1,
+            start: |manager, workers, _| drop(manager.start(pvc_protection::PvcProtection, workers)),
+        },
+        Entry {
+            file: "pv_protection",
+            name: "persistentvolume-protection-controller",
+            alias: "pv-protection",
+            account: "pv-protection-controller",
+            workers: 1,
+            start: |manager, workers, _| drop(manager.start(pv_protection::PvProtection, workers)),
+        },
+        Entry {
+            file: "vac_protection",
+            name: "volumeattributesclass-protection-controller",
+            alias: "volumeattributesclass-protection-controller",
+            account: "volumeattributesclass-protection-controller",
+            workers: 1,
+            start: |manager, workers, _| drop(manager.start(vac_protection::VacProtection, workers)),
+        },
+        Entry {
+            file: "ephemeral_volume",
+            name: "ephemeral-volume-controller",
+            alias: "ephemeral-volume",
+            account: "ephemeral-volume-controller",
+            workers: 5,
+            start: |manager, workers, _| drop(manager.start(ephemeral_volume::EphemeralVolumes, workers)),
         },
     ]
 }

@@ -39,7 +39,11 @@ pub mod replication_controller;
 
 pub mod stateful_set;
 
+pub mod persistent_volume;
+
 pub mod persistent_volume_claim;
+
+pub mod storage_class;
 
 pub mod pod_disruption_budget;
 
@@ -53,6 +57,7 @@ pub use endpoints::Endpoints;
 pub use job::Job;
 pub use namespace::Namespace;
 pub use node::{Lease, Node};
+pub use persistent_volume::PersistentVolume;
 pub use persistent_volume_claim::PersistentVolumeClaim;
 pub use pod::Pod;
 pub use pod_disruption_budget::PodDisruptionBudget;
@@ -62,3 +67,4 @@ pub use root_ca::RootCa;
 pub use service::Service;
 pub use service_account::ServiceAccount;
 pub use stateful_set::StatefulSet;
+pub use storage_class::{StorageClass, VolumeAttributesClass};

@@ -26,6 +26,8 @@ pub mod pods;
 
 pub mod claim;
 
+pub mod protection;
+
 pub mod conditions;
 
 pub mod int_or_percent;

@@ -41,6 +41,9 @@ struct Arguments {
     /// Give each controller the identity of its service account in kube-system, so that it may do what its role says
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     use_service_account_credentials: bool,
+    /// Make volumes of directories of nodes for classes of the provisioner kubernetes.io/host-path: to try things on only
+    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    enable_hostpath_provisioner: bool,
     #[command(flatten)]
     election: ElectionFlags,
     #[command(flatten)]
@@ -112,6 +115,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         kubeconfig,
         controllers,
         root_ca_file,
+        enable_hostpath_provisioner,
         use_service_account_credentials,
         election,
         workers,
@@ -134,6 +138,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         controllers: known(controllers)?,
         workers: workers.by_name(),
         root_ca,
+        hostpath_provisioner: enable_hostpath_provisioner,
         ..Options::default()
     };
     let tasks = runtime.tasks.clone();

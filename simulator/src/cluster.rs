@@ -330,6 +330,7 @@ fn start_controllers(server: &Arc<Server>, runtime: &Runtime) -> Incarnation {
             let groups = ["system:serviceaccounts", "system:serviceaccounts:kube-system"];
             api(&its_server, &its_link, &user, &groups)
         })),
+        hostpath_provisioner: true,
         ..controller_manager::Options::default()
     };
     let component = api(server, &link, "system:kube-controller-manager", &[]);

@@ -170,3 +170,59 @@ fn a_stateful_set_comes_up_in_order_and_rolls_back() {
         Ok(())
     });
 }
+
+fn class(mode: &str) -> Value {
+    json!({
+        "metadata": {"name": "standard", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+        "provisioner": "kubernetes.io/host-path", "reclaimPolicy": "Delete", "volumeBindingMode": mode,
+    })
+}
+
+#[test]
+fn the_claims_of_a_stateful_set_are_bound_kept_and_deleted() {
+    run(async |cluster| {
+        let _: Value = cluster.api.create(&resource::STORAGE_CLASSES, "", &class("Immediate")).await?;
+        let set = json!({
+            "metadata": {"name": "it"},
+            "spec": {
+                "replicas": 2, "serviceName": "it", "selector": {"matchLabels": {"app": "it"}}, "template": template("one"),
+                "persistentVolumeClaimRetentionPolicy": {"whenScaled": "Retain", "whenDeleted": "Delete"},
+                "volumeClaimTemplates": [{"metadata": {"name": "data"},
+                    "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}],
+            },
+        });
+        let _: Value = cluster.api.create(&resource::STATEFUL_SETS, "default", &set).await?;
+        let ready = |set: &Value| set["status"]["availableReplicas"] == 2;
+        until(cluster, "running", &resource::STATEFUL_SETS, "it", ready).await?;
+        let bound = |claim: &Value| claim["status"]["phase"] == "Bound";
+        let claims = resource::PERSISTENT_VOLUME_CLAIMS;
+        let claim = until(cluster, "bound", &claims, "data-it-1", bound).await?;
+        assert_eq!(claim["status"]["capacity"]["storage"], "1Gi");
+        assert_eq!(claim["metadata"]["ownerReferences"][0]["kind"], "StatefulSet");
+
+        patch(cluster, &resource::STATEFUL_SETS, "it", json!({"spec": {"replicas": 1}})).await?;
+        until(cluster, "smaller", &resource::STATEFUL_SETS, "it", |set| set["status"]["replicas"] == 1)
+            .await?;
+        assert!(bound(&get(cluster, &claims, "data-it-1").await), "claims are kept");
+        patch(cluster, &resource::STATEFUL_SETS, "it", json!({"spec": {"replicas": 2}})).await?;
+        until(cluster, "larger", &resource::STATEFUL_SETS, "it", ready).await?;
+        let again = get(cluster, &claims, "data-it-1").await;
+        assert_eq!(again["metadata"]["uid"], claim["metadata"]["uid"], "the Pod finds its claim again");
+
+        // A claim that is used stays although it is to go.
+        cluster
+            .api
+            .delete(&claims, &Key::new("default", "data-it-0"), &client::api::DeleteOptions::default())
+            .await?;
+        cluster.run_for(Duration::from_secs(5)).await;
+        assert!(get(cluster, &claims, "data-it-0").await["metadata"]["deletionTimestamp"].is_string());
+
+        let key = Key::new("default", "it");
+        cluster.api.delete(&resource::STATEFUL_SETS, &key, &client::api::DeleteOptions::default()).await?;
+        until(cluster, "gone", &claims, "data-it-1", Value::is_null).await?;
+        until(cluster, "gone", &claims, "data-it-0", Value::is_null).await?;
+        cluster.run_for(Duration::from_secs(5)).await;
+        assert_eq!(list(cluster, &resource::PERSISTENT_VOLUMES).await.len(), 0, "and their volumes");
+        Ok(())
+    });
+}

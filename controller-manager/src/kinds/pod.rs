@@ -14,6 +14,8 @@ use crate::{
 
 /// The index of Pods by node; those without one are found under the empty name.
 pub const NODE: &str = "spec.nodeName";
+/// The index of Pods by the claims they use, `namespace/name`.
+pub const CLAIM: &str = "claims";
 /// The index of Pods that some Job must still count, by the key of their Job; those without one are found under their
 /// namespace and an empty name.
 pub const JOB_TRACKED: &str = "job-tracked";
@@ -254,6 +256,13 @@ impl Kind for Pod {
         vec![
             claim::orphans(),
             Index { name: NODE, values: |pod| vec![pod.spec.node_name.clone()] },
+            Index {
+                name: CLAIM,
+                values: |pod| {
+                    let namespace = &pod.metadata.namespace;
+                    pod.claims().map(|name| format!("{namespace}/{name}").into()).collect()
+                },
+            },
             Index { name: JOB_TRACKED, values: |pod| pod.counting_job().into_iter().collect() },
         ]
     }

@@ -1,0 +1,116 @@
+//! A PersistentVolume, as far as controllers look at it.
+
+use api_types::quantity::Quantity;
+use client::{Index, Kind, Meta, Resource, meta::null_is_default, resource};
+use serde::Deserialize;
+
+use super::persistent_volume_claim::Storage;
+
+/// The index of volumes by the claim they are for, `namespace/name`.
+pub const CLAIM: &str = "spec.claimRef";
+
+/// A PersistentVolume.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct PersistentVolume {
+    /// The metadata.
+    pub metadata: Meta,
+    /// What it is.
+    pub spec: VolumeSpec,
+    /// How it is.
+    pub status: VolumeStatus,
+}
+
+/// What a volume is.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct VolumeSpec {
+    /// How large it is.
+    #[serde(deserialize_with = "null_is_default")]
+    pub capacity: Storage,
+    /// How it can be mounted.
+    #[serde(deserialize_with = "null_is_default")]
+    pub access_modes: Vec<String>,
+    /// The claim it is for.
+    pub claim_ref: Option<ClaimRef>,
+    /// What becomes of it when its claim is gone: `Retain`, `Delete` or `Recycle`.
+    pub persistent_volume_reclaim_policy: Box<str>,
+    /// Its class.
+    pub storage_class_name: Box<str>,
+    /// `Filesystem` or `Block`.
+    pub volume_mode: Box<str>,
+    /// The attributes its class gives it.
+    pub volume_attributes_class_name: Option<Box<str>>,
+    /// A directory of a node, if it is one.
+    pub host_path: Option<HostPath>,
+}
+
+/// The claim a volume is for; without a uid whichever has the name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ClaimRef {
+    /// Its namespace.
+    pub namespace: Box<str>,
+    /// Its name.
+    pub name: Box<str>,
+    /// Its uid.
+    pub uid: Box<str>,
+}
+
+/// A directory of a node.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct HostPath {
+    /// Which one.
+    pub path: Box<str>,
+}
+
+/// How a volume is.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct VolumeStatus {
+    /// `Pending`, `Available`, `Bound`, `Released` or `Failed`.
+    pub phase: Box<str>,
+}
+
+// === impl PersistentVolume ===
+
+impl Kind for PersistentVolume {
+    const RESOURCE: Resource = resource::PERSISTENT_VOLUMES;
+
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+
+    fn indexes() -> Vec<Index<Self>> {
+        vec![Index {
+            name: CLAIM,
+            values: |volume| {
+                let claim = volume.spec.claim_ref.as_ref();
+                claim.map(|it| format!("{}/{}", it.namespace, it.name).into()).into_iter().collect()
+            },
+        }]
+    }
+}
+
+impl PersistentVolume {
+    /// Its class: what the annotation of old says, or else the field.
+    pub fn class(&self) -> &str {
+        let annotation = self.metadata.annotations.get("volume.beta.kubernetes.io/storage-class");
+        annotation.unwrap_or(&self.spec.storage_class_name)
+    }
+
+    /// So many bytes.
+    pub fn size(&self) -> Option<&Quantity> {
+        self.spec.capacity.storage.as_ref()
+    }
+
+    /// Whether it is for this claim, by name and, if it says so, by uid.
+    pub fn is_for(&self, claim: &Meta) -> bool {
+        self.spec.claim_ref.as_ref().is_some_and(|it| {
+            *it.name == *claim.name
+                && *it.namespace == *claim.namespace
+                && (it.uid.is_empty() || it.uid == claim.uid)
+        })
+    }
+}

@@ -1,0 +1,46 @@
+//! A finalizer that keeps an object for as long as something uses it.
+//!
+//! Admission puts it on what is made; this is for what was made before, and takes it away once the object is to go and
+//! nothing uses it.
+//!
+//! Invariant: values only.
+
+use client::{
+    Kind, Meta, Plan, Resource,
+    controller::{Patch, Request},
+};
+use serde_json::json;
+
+/// What the finalizer of an object needs. `user` says what uses the object, if something does.
+pub fn protect<K: Kind>(object: &K, finalizer: &'static str, user: Option<String>) -> Plan {
+    let meta = object.meta();
+    match (meta.is_terminating(), meta.has_finalizer(finalizer), user) {
+        (true, true, None) => {
+            Plan::because("it is to go, and nothing uses it").then(without(&K::RESOURCE, meta, finalizer))
+        }
+        (true, true, Some(user)) => Plan::because(format!("it is to go, and stays because {user} uses it")),
+        (true, false, _) => Plan::because("it is on its way out"),
+        (false, true, _) => Plan::because("it is protected"),
+        (false, false, _) => {
+            let mut all: Vec<&str> = meta.finalizers.iter().map(|it| &**it).collect();
+            all.push(finalizer);
+            Plan::because("it is not protected yet").then(set(&K::RESOURCE, meta, &all))
+        }
+    }
+}
+
+/// Whether something is to be done about the finalizer of an object at all.
+pub fn concerns(meta: &Meta, finalizer: &str) -> bool {
+    meta.is_terminating() == meta.has_finalizer(finalizer)
+}
+
+/// Takes a finalizer away.
+pub fn without(resource: &Resource, meta: &Meta, finalizer: &str) -> Request {
+    let rest: Vec<&str> = meta.finalizers.iter().map(|it| &**it).filter(|it| *it != finalizer).collect();
+    set(resource, meta, &rest)
+}
+
+fn set(resource: &Resource, meta: &Meta, finalizers: &[&str]) -> Request {
+    let patch = Patch::merge(json!({"metadata": {"finalizers": finalizers}}));
+    Request::patch(resource.clone(), meta.key(), patch).if_unchanged(meta)
+}
