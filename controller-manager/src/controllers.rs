@@ -28,6 +28,7 @@ pub mod ephemeral_volume;
 pub mod persistent_volume_binder;
 pub mod pv_protection;
 pub mod pvc_protection;
+pub mod resource_quota;
 pub mod vac_protection;
 
 use client::controller::{Manager, Options as Workers};
@@ -136,6 +137,14 @@ fn cluster() -> Vec<Entry> {
             account: "namespace-controller",
             workers: 10,
             start: |manager, workers, options| namespace::start(manager, workers, &options.inventory),
+        },
+        Entry {
+            file: "resource_quota",
+            name: "resourcequota-controller",
+            alias: "resourcequota",
+            account: "resourcequota-controller",
+            workers: 5,
+            start: |manager, workers, options| resource_quota::start(manager, workers, &options.inventory),
         },
         Entry {
             file: "root_ca_publisher",

@@ -85,6 +85,17 @@ impl Inventory {
         state.caches.keys().find(|resource| resource.is_kind(api_version, kind)).cloned()
     }
 
+    /// How many objects of a kind there are in a namespace; `None` if there is no such kind, or nothing is known of it yet.
+    pub fn count(&self, group: &str, plural: &str, namespace: &str) -> Option<usize> {
+        let cache = {
+            let state = self.0.state.lock();
+            let found =
+                state.caches.iter().find(|(it, _)| it.group == group && it.plural == plural && it.namespaced);
+            found.map(|(_, cache)| cache.clone())?
+        };
+        cache.is_synced().then(|| cache.in_namespace(namespace).len())
+    }
+
     async fn follow(self, manager: Manager) {
         for definitions in [CUSTOM_RESOURCE_DEFINITIONS, API_SERVICES] {
             let shared = Arc::clone(&self.0);

@@ -45,6 +45,8 @@ pub mod persistent_volume_claim;
 
 pub mod storage_class;
 
+pub mod resource_quota;
+
 pub mod pod_disruption_budget;
 
 pub use cluster_role::ClusterRole;
@@ -63,6 +65,7 @@ pub use pod::Pod;
 pub use pod_disruption_budget::PodDisruptionBudget;
 pub use replica_set::ReplicaSet;
 pub use replication_controller::ReplicationController;
+pub use resource_quota::ResourceQuota;
 pub use root_ca::RootCa;
 pub use service::Service;
 pub use service_account::ServiceAccount;

@@ -32,6 +32,8 @@ pub mod conditions;
 
 pub mod int_or_percent;
 
+pub mod resources;
+
 pub mod replicas;
 
 pub mod controllers;

@@ -71,6 +71,8 @@ pub struct ClaimStatus {
     /// How its volume can be mounted.
     #[serde(deserialize_with = "null_is_default")]
     pub access_modes: Vec<String>,
+    /// The attributes its volume has.
+    pub current_volume_attributes_class_name: Option<Box<str>>,
     /// How large its volume is.
     #[serde(deserialize_with = "null_is_default")]
     pub capacity: Storage,

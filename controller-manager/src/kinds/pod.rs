@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     claim,
-    placement::{Affinity, NodeSelector},
+    placement::{NodeAffinity, NodeSelector},
 };
 
 /// The index of Pods by node; those without one are found under the empty name.
@@ -53,9 +53,19 @@ pub struct PodSpec {
     /// Which taints of nodes it puts up with.
     #[serde(deserialize_with = "null_is_default")]
     pub tolerations: Box<[Toleration]>,
-    /// The node that its affinity insists on by name, if it does, as that of a DaemonSet's Pods.
-    #[serde(rename = "affinity", deserialize_with = "pinned")]
-    pub pinned_to: Box<str>,
+    /// What its affinity says.
+    #[serde(deserialize_with = "null_is_default")]
+    pub affinity: PodAffinity,
+    /// It is stopped after so many seconds.
+    pub active_deadline_seconds: Option<i64>,
+    /// How important it is.
+    pub priority_class_name: Box<str>,
+    /// What it asks for as a whole, as it came; empty if nothing. See [`crate::resources`].
+    #[serde(deserialize_with = "json_text")]
+    pub resources: Box<str>,
+    /// What it needs besides, as it came.
+    #[serde(deserialize_with = "json_text")]
+    pub overhead: Box<str>,
     /// The volumes that are claims.
     #[serde(deserialize_with = "claim_volumes")]
     pub volumes: Box<[ClaimVolume]>,
@@ -83,6 +93,11 @@ pub enum Claim {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Container {
+    /// Its name.
+    pub name: Box<str>,
+    /// What it asks for, as it came; empty if nothing.
+    #[serde(deserialize_with = "json_text")]
+    pub resources: Box<str>,
     /// Its ports.
     #[serde(deserialize_with = "null_is_default")]
     pub ports: Box<[ContainerPort]>,
@@ -124,6 +139,9 @@ pub struct InitContainer {
     pub name: Box<str>,
     /// Its restart policy.
     pub restart_policy: Box<str>,
+    /// What it asks for, as it came; empty if nothing.
+    #[serde(deserialize_with = "json_text")]
+    pub resources: Box<str>,
     /// Its ports.
     #[serde(deserialize_with = "null_is_default")]
     pub ports: Box<[ContainerPort]>,
@@ -145,6 +163,8 @@ pub struct PodStatus {
     pub phase: Box<str>,
     /// Why it is there, in one word.
     pub reason: Box<str>,
+    /// How it is treated when resources are short.
+    pub qos_class: Box<str>,
     /// Its first address.
     #[serde(rename = "podIP")]
     pub pod_ip: Box<str>,
@@ -204,10 +224,72 @@ pub struct Terminated {
     pub finished_at: Option<Timestamp>,
 }
 
-fn pinned<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<str>, D::Error> {
-    let affinity = Option::<Affinity>::deserialize(deserializer)?;
-    let required = affinity.and_then(|it| it.node_affinity.required);
-    Ok(required.as_ref().and_then(NodeSelector::pinned).unwrap_or_default().into())
+/// The parts of an affinity that controllers look at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodAffinity {
+    /// The node that it insists on by name, if it does, as that of a DaemonSet's Pods.
+    pub pinned_to: Box<str>,
+    /// Whether it is about Pods of other namespaces.
+    pub crosses_namespaces: bool,
+}
+
+impl<'de> Deserialize<'de> for PodAffinity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Raw {
+            #[serde(deserialize_with = "null_is_default")]
+            node_affinity: NodeAffinity,
+            #[serde(deserialize_with = "null_is_default")]
+            pod_affinity: Terms,
+            #[serde(deserialize_with = "null_is_default")]
+            pod_anti_affinity: Terms,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Terms {
+            #[serde(
+                rename = "requiredDuringSchedulingIgnoredDuringExecution",
+                deserialize_with = "null_is_default"
+            )]
+            required: Vec<Term>,
+            #[serde(
+                rename = "preferredDuringSchedulingIgnoredDuringExecution",
+                deserialize_with = "null_is_default"
+            )]
+            preferred: Vec<Weighted>,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Weighted {
+            pod_affinity_term: Term,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Term {
+            #[serde(deserialize_with = "null_is_default")]
+            namespaces: Vec<Box<str>>,
+            namespace_selector: Option<serde::de::IgnoredAny>,
+        }
+
+        let raw = Option::<Raw>::deserialize(deserializer)?.unwrap_or_default();
+        let crosses = |term: &Term| !term.namespaces.is_empty() || term.namespace_selector.is_some();
+        let any = |terms: &Terms| {
+            terms.required.iter().any(crosses)
+                || terms.preferred.iter().any(|it| crosses(&it.pod_affinity_term))
+        };
+        let required = raw.node_affinity.required.as_ref();
+        Ok(Self {
+            pinned_to: required.and_then(NodeSelector::pinned).unwrap_or_default().into(),
+            crosses_namespaces: any(&raw.pod_affinity) || any(&raw.pod_anti_affinity),
+        })
+    }
+}
+
+/// Keeps an object as it came; nothing if there is nothing in it.
+fn json_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<str>, D::Error> {
+    let raw = Option::<Box<RawValue>>::deserialize(deserializer)?;
+    Ok(raw.map(|raw| raw.get().into()).filter(|text: &Box<str>| &**text != "{}").unwrap_or_default())
 }
 
 fn claim_volumes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<[ClaimVolume]>, D::Error> {
@@ -296,7 +378,7 @@ impl Pod {
     /// The node it is bound to, or else the one it can only be bound to.
     pub fn target_node(&self) -> Option<&str> {
         let bound = Some(&*self.spec.node_name).filter(|name| !name.is_empty());
-        bound.or(Some(&*self.spec.pinned_to).filter(|name| !name.is_empty()))
+        bound.or(Some(&*self.spec.affinity.pinned_to).filter(|name| !name.is_empty()))
     }
 
     /// It has done its work or failed to, for good.

@@ -31,6 +31,8 @@ pub struct ServiceSpec {
     /// Its families of addresses: `IPv4`, `IPv6`.
     #[serde(deserialize_with = "null_is_default")]
     pub ip_families: Box<[Box<str>]>,
+    /// Whether a load balancer needs ports of nodes; it does unless it says otherwise.
+    pub allocate_load_balancer_node_ports: Option<bool>,
     /// Pods serve before they are ready.
     pub publish_not_ready_addresses: bool,
     /// Which endpoints are near: `PreferClose`, `PreferSameZone`, `PreferSameNode`.
@@ -47,6 +49,8 @@ pub struct ServicePort {
     pub protocol: Box<str>,
     /// What is spoken on it.
     pub app_protocol: Option<Box<str>>,
+    /// The port of the nodes; none if 0.
+    pub node_port: i32,
     /// The port of the Pods.
     #[serde(deserialize_with = "target")]
     pub target_port: Target,
