@@ -209,6 +209,11 @@ impl Error {
         self.is("NotFound")
     }
 
+    /// The caller may not do that.
+    pub fn is_forbidden(&self) -> bool {
+        self.is("Forbidden")
+    }
+
     /// There is an object of that name already.
     pub fn is_already_exists(&self) -> bool {
         self.is("AlreadyExists")

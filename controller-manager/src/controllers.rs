@@ -5,20 +5,25 @@
 
 pub mod cluster_role_aggregation;
 pub mod endpoint_slice;
+pub mod endpoint_slice_mirroring;
 pub mod endpoints;
 pub mod garbage_collector;
 pub mod namespace;
+pub mod node_ipam;
 pub mod node_lifecycle;
 pub mod pod_gc;
 pub mod root_ca_publisher;
 pub mod service_account;
+pub mod service_cidr;
 pub mod taint_eviction;
+pub mod ttl;
 pub mod ttl_after_finished;
 
 pub mod cron_job;
 pub mod daemon_set;
 pub mod deployment;
 pub mod disruption;
+pub mod horizontal_pod_autoscaler;
 pub mod job;
 pub mod replica_set;
 pub mod replication_controller;
@@ -121,6 +126,44 @@ fn cluster() -> Vec<Entry> {
             start: |manager, workers, _| {
                 drop(manager.start(endpoint_slice::EndpointSlices::default(), workers))
             },
+        },
+        Entry {
+            file: "endpoint_slice_mirroring",
+            name: "endpointslice-mirroring-controller",
+            alias: "endpointslicemirroring",
+            account: "endpointslicemirroring-controller",
+            workers: 5,
+            start: |manager, workers, _| {
+                drop(manager.start(endpoint_slice_mirroring::EndpointSliceMirroring, workers));
+            },
+        },
+        Entry {
+            file: "ttl",
+            name: "ttl-controller",
+            alias: "ttl",
+            account: "ttl-controller",
+            workers: 5,
+            start: |manager, workers, _| drop(manager.start(ttl::Ttl, workers)),
+        },
+        Entry {
+            file: "node_ipam",
+            name: "node-ipam-controller",
+            alias: "nodeipam",
+            account: "node-controller",
+            workers: 1,
+            start: |manager, workers, options| {
+                if !options.pod_ranges.is_empty() {
+                    manager.start(node_ipam::NodeIpam::new(options.pod_ranges.clone()), workers);
+                }
+            },
+        },
+        Entry {
+            file: "service_cidr",
+            name: "service-cidr-controller",
+            alias: "service-cidr-controller",
+            account: "service-cidrs-controller",
+            workers: 5,
+            start: |manager, workers, _| drop(manager.start(service_cidr::ServiceCidrs, workers)),
         },
         Entry {
             file: "garbage_collector",
@@ -233,6 +276,16 @@ fn workloads() -> Vec<Entry> {
             account: "cronjob-controller",
             workers: 5,
             start: |manager, workers, _| drop(manager.start(cron_job::CronJobs, workers)),
+        },
+        Entry {
+            file: "horizontal_pod_autoscaler",
+            name: "horizontal-pod-autoscaler-controller",
+            alias: "horizontalpodautoscaling",
+            account: "horizontal-pod-autoscaler",
+            workers: 5,
+            start: |manager, workers, options| {
+                horizontal_pod_autoscaler::start(manager, workers, &options.inventory);
+            },
         },
         Entry {
             file: "disruption",

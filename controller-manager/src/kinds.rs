@@ -47,6 +47,10 @@ pub mod storage_class;
 
 pub mod resource_quota;
 
+pub mod service_cidr;
+
+pub mod horizontal_pod_autoscaler;
+
 pub mod pod_disruption_budget;
 
 pub use cluster_role::ClusterRole;
@@ -56,6 +60,7 @@ pub use daemon_set::DaemonSet;
 pub use deployment::Deployment;
 pub use endpoint_slice::EndpointSlice;
 pub use endpoints::Endpoints;
+pub use horizontal_pod_autoscaler::HorizontalPodAutoscaler;
 pub use job::Job;
 pub use namespace::Namespace;
 pub use node::{Lease, Node};
@@ -69,5 +74,6 @@ pub use resource_quota::ResourceQuota;
 pub use root_ca::RootCa;
 pub use service::Service;
 pub use service_account::ServiceAccount;
+pub use service_cidr::{IpAddress, ServiceCidr};
 pub use stateful_set::StatefulSet;
 pub use storage_class::{StorageClass, VolumeAttributesClass};

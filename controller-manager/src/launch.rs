@@ -29,6 +29,8 @@ pub struct Options {
     pub workers: BTreeMap<String, usize>,
     /// The authority, in PEM, by which Pods shall trust the API server; published in every namespace unless empty.
     pub root_ca: Arc<str>,
+    /// The ranges of addresses that nodes get parts of for their Pods; nodes get none if there are none.
+    pub pod_ranges: Vec<controllers::node_ipam::Pool>,
     /// Whether volumes of the class of `kubernetes.io/host-path` are made: for trying things on.
     pub hostpath_provisioner: bool,
     /// The metadata of everything, which several controllers share.

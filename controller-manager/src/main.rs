@@ -10,7 +10,12 @@ use client::{
     lease::{Election, Ended, Settings},
     transport::{kubeconfig::Remote, service_account::ServiceAccounts},
 };
-use controller_manager::{Options, controllers, launch::ApiFor};
+use controller_manager::{
+    Options,
+    controllers::{self, node_ipam::Pool},
+    launch::ApiFor,
+};
+use ipnet::IpNet;
 use runtime::Runtime;
 
 #[global_allocator]
@@ -45,9 +50,31 @@ struct Arguments {
     #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     enable_hostpath_provisioner: bool,
     #[command(flatten)]
+    node_ranges: NodeRangeFlags,
+    #[command(flatten)]
     election: ElectionFlags,
     #[command(flatten)]
     workers: WorkerFlags,
+}
+
+/// Which addresses the Pods of a node have.
+#[derive(clap::Args, Debug)]
+struct NodeRangeFlags {
+    /// Give each node a part of the cluster's range for its Pods
+    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    allocate_node_cidrs: bool,
+    /// The cluster's range; two, of both families, separated by a comma
+    #[arg(long, value_name = "CIDRS", value_delimiter = ',')]
+    cluster_cidr: Vec<IpNet>,
+    /// The length of the prefix of a node's part: 24 for IPv4, 64 for IPv6 if nothing is said
+    #[arg(long, value_name = "N")]
+    node_cidr_mask_size: Option<u8>,
+    /// The same, for IPv4
+    #[arg(long, value_name = "N")]
+    node_cidr_mask_size_ipv4: Option<u8>,
+    /// The same, for IPv6
+    #[arg(long, value_name = "N")]
+    node_cidr_mask_size_ipv6: Option<u8>,
 }
 
 #[derive(clap::Args, Debug)]
@@ -116,6 +143,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         controllers,
         root_ca_file,
         enable_hostpath_provisioner,
+        node_ranges,
         use_service_account_credentials,
         election,
         workers,
@@ -139,6 +167,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         workers: workers.by_name(),
         root_ca,
         hostpath_provisioner: enable_hostpath_provisioner,
+        pod_ranges: node_ranges.pools()?,
         ..Options::default()
     };
     let tasks = runtime.tasks.clone();
@@ -213,6 +242,31 @@ impl ElectionFlags {
             api.clone(),
             &identity,
         )))
+    }
+}
+
+// === impl NodeRangeFlags ===
+
+impl NodeRangeFlags {
+    fn pools(&self) -> anyhow::Result<Vec<Pool>> {
+        if !self.allocate_node_cidrs {
+            return Ok(Vec::new());
+        }
+        if self.cluster_cidr.is_empty() {
+            bail!("--allocate-node-cidrs needs a --cluster-cidr");
+        }
+        let pool = |range: &IpNet| {
+            let (own, usual) = match range {
+                IpNet::V4(_) => (self.node_cidr_mask_size_ipv4, 24),
+                IpNet::V6(_) => (self.node_cidr_mask_size_ipv6, 64),
+            };
+            let node_prefix = own.or(self.node_cidr_mask_size).unwrap_or(usual);
+            if node_prefix < range.prefix_len() || node_prefix > range.max_prefix_len() {
+                bail!("a part with a prefix of {node_prefix} does not fit into the cluster's range {range}");
+            }
+            Ok(Pool { range: *range, node_prefix })
+        };
+        self.cluster_cidr.iter().map(pool).collect()
     }
 }
 

@@ -5,10 +5,7 @@
 //!
 //! Invariant: values only.
 
-use client::{
-    Kind, Meta, Plan, Resource,
-    controller::{Patch, Request},
-};
+use client::{Kind, Meta, Plan, Resource, controller::Request};
 use serde_json::json;
 
 /// What the finalizer of an object needs. `user` says what uses the object, if something does.
@@ -41,6 +38,6 @@ pub fn without(resource: &Resource, meta: &Meta, finalizer: &str) -> Request {
 }
 
 fn set(resource: &Resource, meta: &Meta, finalizers: &[&str]) -> Request {
-    let patch = Patch::merge(json!({"metadata": {"finalizers": finalizers}}));
-    Request::patch(resource.clone(), meta.key(), patch).if_unchanged(meta)
+    Request::merge(resource.clone(), meta.key(), json!({"metadata": {"finalizers": finalizers}}))
+        .if_unchanged(meta)
 }

@@ -147,7 +147,7 @@ fn subsets(service: &Service, pods: &[Arc<Pod>]) -> Vec<Subset> {
 }
 
 /// The same in as few subsets as can be, in a fixed order.
-fn pack(subsets: Vec<Subset>) -> Vec<Subset> {
+pub(super) fn pack(subsets: Vec<Subset>) -> Vec<Subset> {
     type Addresses = BTreeMap<(Option<IpAddr>, Address), bool>;
 
     let mut by_port: BTreeMap<Option<Port>, Addresses> = BTreeMap::new();

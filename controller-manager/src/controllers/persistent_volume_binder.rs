@@ -22,7 +22,7 @@ mod tests;
 
 use client::{
     Key, Resource,
-    controller::{Manager, Options as Workers, Patch, Request},
+    controller::{Manager, Options as Workers, Request},
 };
 use serde_json::{Value, json};
 
@@ -50,7 +50,7 @@ pub(super) fn start(manager: &Manager, workers: Workers, options: &Options) {
 
 /// Changes an object.
 fn change(resource: Resource, key: Key, change: Value) -> Request {
-    Request::patch(resource, key, Patch::merge(change))
+    Request::merge(resource, key, change)
 }
 
 /// Sets the phase of a claim or volume, and what goes with it.

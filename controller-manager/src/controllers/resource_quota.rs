@@ -307,8 +307,8 @@ mod tests {
             10,
         );
         let Some(Write::Request(request)) = plan.writes.first() else { panic!("{plan:?}") };
-        let Verb::Patch(patch) = &request.verb else { panic!("{plan:?}") };
-        patch.document()["status"]["used"].clone()
+        let Verb::Merge(document) = &request.verb else { panic!("{plan:?}") };
+        document["status"]["used"].clone()
     }
 
     #[test]

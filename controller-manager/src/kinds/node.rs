@@ -22,6 +22,9 @@ pub struct Node {
 pub struct NodeSpec {
     /// No new Pods.
     pub unschedulable: bool,
+    /// The addresses of its Pods.
+    #[serde(rename = "podCIDRs", deserialize_with = "null_is_default")]
+    pub pod_cidrs: Vec<Box<str>>,
     /// Which Pods it does not want.
     #[serde(deserialize_with = "null_is_default")]
     pub taints: Vec<Taint>,

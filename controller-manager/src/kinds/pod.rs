@@ -163,6 +163,8 @@ pub struct PodStatus {
     pub phase: Box<str>,
     /// Why it is there, in one word.
     pub reason: Box<str>,
+    /// Since when a kubelet looks after it.
+    pub start_time: Option<Timestamp>,
     /// How it is treated when resources are short.
     pub qos_class: Box<str>,
     /// Its first address.

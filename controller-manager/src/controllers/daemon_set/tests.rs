@@ -99,7 +99,7 @@ fn lines(plan: &Plan) -> (Vec<String>, Value) {
     let mut status = Value::Null;
     let mut lines = Vec::new();
     let mut line = |request: &Request| match &request.verb {
-        Verb::Patch(patch) if request.subresource == "status" => status = patch.document()["status"].clone(),
+        Verb::Merge(document) => status = document["status"].clone(),
         Verb::Create(object) if request.resource == PODS => {
             let term = &object["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
                 ["nodeSelectorTerms"][0];

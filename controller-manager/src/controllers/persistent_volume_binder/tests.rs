@@ -56,8 +56,8 @@ fn lines(plan: &Plan) -> Vec<String> {
     let line = |write: &Write| match write {
         Write::Request(request) => match &request.verb {
             Verb::Create(object) => format!("+{} {}", request.key.name, object["spec"]["hostPath"]["path"]),
-            Verb::Patch(patch) => {
-                let mut patch = patch.document().clone();
+            Verb::Merge(patch) => {
+                let mut patch = (**patch).clone();
                 if let Some(meta) = patch["metadata"].as_object_mut() {
                     meta.remove("uid");
                     meta.remove("resourceVersion");
@@ -71,7 +71,7 @@ fn lines(plan: &Plan) -> Vec<String> {
                 format!("{} {patch}", request.key.name)
             }
             Verb::Delete(_) => format!("-{}", request.key.name),
-            Verb::Update(_) => panic!("{request:?}"),
+            Verb::Update(_) | Verb::Patch(_) => panic!("{request:?}"),
         },
         Write::Event { note, .. } => format!("! {}", note.reason),
         Write::Batch { .. } => panic!("{write:?}"),

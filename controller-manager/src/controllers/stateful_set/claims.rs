@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use api_types::object::{object_at, object_of};
 use client::{
     Kind, Meta, Owner,
-    controller::{Patch, Report, Request},
+    controller::{Report, Request},
     events::Note,
     resource::{PERSISTENT_VOLUME_CLAIMS, PODS, STATEFUL_SETS},
 };
@@ -151,8 +151,8 @@ impl Work<'_> {
                     Note::warning("ConflictingController", message),
                 ));
             }
-            let patch = Patch::merge(json!({"metadata": {"ownerReferences": wanted}}));
-            let request = Request::patch(PERSISTENT_VOLUME_CLAIMS, claim.key(), patch);
+            let document = json!({"metadata": {"ownerReferences": wanted}});
+            let request = Request::merge(PERSISTENT_VOLUME_CLAIMS, claim.key(), document);
             self.then(request.if_unchanged(&claim.metadata));
             changes = true;
         }

@@ -83,7 +83,7 @@ fn lines(plan: &Plan) -> (Vec<String>, Value) {
     let mut status = Value::Null;
     let mut lines = Vec::new();
     let mut line = |request: &Request| match &request.verb {
-        Verb::Patch(patch) if request.subresource == "status" => status = patch.document()["status"].clone(),
+        Verb::Merge(document) => status = document["status"].clone(),
         Verb::Create(object) if request.resource == PODS => {
             let version = object["metadata"]["labels"][REVISION].as_str().unwrap();
             lines.push(format!("+{} {version}", request.key.name));
