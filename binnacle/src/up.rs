@@ -1,9 +1,16 @@
 //! `binnacle up`: the whole control plane in one process, and nodes to try it on.
 
-use std::{io::Write as _, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use apiserver::{flags::Flags, launch, server::Server};
+use anyhow::Context as _;
+use apiserver::{flags::Flags, launch, server::Server, tls::pki::Pki};
 use clap::Args;
+use controller_manager::{certificates::Signer, tokens::Maker};
 use runtime::Runtime;
 use simulator::{
     hollow::{self, stages::Stages},
@@ -12,6 +19,9 @@ use simulator::{
 
 /// How long everything may take to finish what it has in hand.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// The longest that a certificate is valid that somebody asked for, as upstream has it.
+const SIGNED_FOR: Duration = Duration::from_secs(8760 * 3600);
 
 /// The flags of `binnacle up`.
 #[derive(Args, Debug)]
@@ -30,6 +40,26 @@ pub(crate) struct Arguments {
     write_kubeconfig: Option<PathBuf>,
 }
 
+/// With what the controllers sign: certificates as the cluster's authority, tokens as its ServiceAccounts' issuer.
+struct Identity {
+    signer: Arc<Signer>,
+    token_maker: Arc<Maker>,
+}
+
+impl Identity {
+    fn of(pki: &Pki) -> anyhow::Result<Self> {
+        let file = pki.path("ca.key");
+        let key =
+            std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let signer = Signer::from_pem(pki.authority().pem(), &key, SIGNED_FOR);
+        let maker = Maker::from_pem(&pki.service_account_key()?);
+        Ok(Self {
+            signer: Arc::new(signer.map_err(anyhow::Error::msg)?),
+            token_maker: Arc::new(maker.map_err(anyhow::Error::msg)?),
+        })
+    }
+}
+
 /// Runs until it is interrupted.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let begun = tokio::time::Instant::now();
@@ -41,8 +71,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let url = launched.url();
     let server = Arc::clone(&launched.server);
     let root_ca = Arc::from(launched.pki.authority().pem());
+    let identity = Identity::of(&launched.pki, &arguments.apiserver)?;
     runtime.tasks.spawn_draining("serve", launched.serve());
-    start_controllers(&server, &runtime, root_ca);
+    start_controllers(&server, &runtime, root_ca, identity);
     install_default_class(&server).await?;
     for name in ["scheduler", "controller-manager"] {
         let tasks = runtime.tasks.clone();
@@ -63,7 +94,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 /// The controllers, each as its own service account, which may do what upstream's role for it allows.
-fn start_controllers(server: &Arc<Server>, runtime: &Runtime, root_ca: Arc<str>) {
+fn start_controllers(server: &Arc<Server>, runtime: &Runtime, root_ca: Arc<str>, identity: Identity) {
     let api = in_process::api(server, "system:kube-controller-manager", &[]);
     let accounts = Arc::clone(server);
     let api_for: controller_manager::launch::ApiFor = Arc::new(move |account| {
@@ -75,6 +106,8 @@ fn start_controllers(server: &Arc<Server>, runtime: &Runtime, root_ca: Arc<str>)
         api_for: Some(api_for),
         root_ca,
         hostpath_provisioner: true,
+        signer: Some(identity.signer),
+        token_maker: Some(identity.token_maker),
         ..Default::default()
     };
     controller_manager::start(runtime, api, &options);

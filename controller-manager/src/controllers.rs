@@ -36,6 +36,11 @@ pub mod pvc_protection;
 pub mod resource_quota;
 pub mod vac_protection;
 
+pub mod csr_approving;
+pub mod csr_cleaner;
+pub mod csr_signing;
+pub mod service_account_token;
+
 use client::controller::{Manager, Options as Workers};
 
 use crate::Options;
@@ -58,7 +63,7 @@ pub struct Entry {
 
 /// Every controller there is.
 pub fn all() -> Vec<Entry> {
-    cluster().into_iter().chain(workloads()).chain(storage()).collect()
+    cluster().into_iter().chain(workloads()).chain(storage()).chain(identity()).collect()
 }
 
 /// Those that keep the cluster itself in order.
@@ -302,6 +307,54 @@ fn workloads() -> Vec<Entry> {
             account: "ttl-after-finished-controller",
             workers: 5,
             start: |manager, workers, _| drop(manager.start(ttl_after_finished::TtlAfterFinished, workers)),
+        },
+    ]
+}
+
+/// Those that say who somebody is.
+fn identity() -> Vec<Entry> {
+    vec![
+        Entry {
+            file: "csr_approving",
+            name: "certificatesigningrequest-approving-controller",
+            alias: "csrapproving",
+            account: "certificate-controller",
+            workers: 5,
+            start: |manager, workers, _| csr_approving::start(manager, workers),
+        },
+        Entry {
+            file: "csr_signing",
+            name: "certificatesigningrequest-signing-controller",
+            alias: "csrsigning",
+            account: "certificate-controller",
+            workers: 5,
+            start: |manager, workers, options| {
+                if let Some(signer) = options.signer.clone() {
+                    manager.start(csr_signing::CsrSigning { signer }, workers);
+                }
+            },
+        },
+        Entry {
+            file: "csr_cleaner",
+            name: "certificatesigningrequest-cleaner-controller",
+            alias: "csrcleaner",
+            account: "certificate-controller",
+            workers: 1,
+            start: |manager, workers, _| drop(manager.start(csr_cleaner::CsrCleaner, workers)),
+        },
+        Entry {
+            file: "service_account_token",
+            name: "serviceaccount-token-controller",
+            alias: "serviceaccount-token",
+            account: "",
+            workers: 5,
+            start: |manager, workers, options| {
+                let Some(maker) = options.token_maker.clone() else { return };
+                let root_ca = std::sync::Arc::clone(&options.root_ca);
+                // The one that works as the component itself: no account may write tokens of others.
+                let workers = Workers { api: None, ..workers };
+                manager.start(service_account_token::ServiceAccountTokens { maker, root_ca }, workers);
+            },
         },
     ]
 }

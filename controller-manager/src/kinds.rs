@@ -49,10 +49,15 @@ pub mod resource_quota;
 
 pub mod service_cidr;
 
+pub mod certificate_signing_request;
+
+pub mod token_secret;
+
 pub mod horizontal_pod_autoscaler;
 
 pub mod pod_disruption_budget;
 
+pub use certificate_signing_request::CertificateSigningRequest;
 pub use cluster_role::ClusterRole;
 pub use controller_revision::ControllerRevision;
 pub use cron_job::CronJob;
@@ -77,3 +82,4 @@ pub use service_account::ServiceAccount;
 pub use service_cidr::{IpAddress, ServiceCidr};
 pub use stateful_set::StatefulSet;
 pub use storage_class::{StorageClass, VolumeAttributesClass};
+pub use token_secret::TokenSecret;

@@ -10,7 +10,7 @@ use client::{
 };
 use runtime::Runtime;
 
-use crate::{controllers, inventory::Inventory};
+use crate::{certificates::Signer, controllers, inventory::Inventory, tokens::Maker};
 
 /// What the server notes as the manager of the fields a controller writes.
 const USER_AGENT: &str = concat!("kube-controller-manager/", env!("CARGO_PKG_VERSION"));
@@ -31,6 +31,10 @@ pub struct Options {
     pub root_ca: Arc<str>,
     /// The ranges of addresses that nodes get parts of for their Pods; nodes get none if there are none.
     pub pod_ranges: Vec<controllers::node_ipam::Pool>,
+    /// Who signs the certificates that are asked for; nobody if `None`.
+    pub signer: Option<Arc<Signer>>,
+    /// What makes tokens for Secrets; they get none if `None`.
+    pub token_maker: Option<Arc<Maker>>,
     /// Whether volumes of the class of `kubernetes.io/host-path` are made: for trying things on.
     pub hostpath_provisioner: bool,
     /// The metadata of everything, which several controllers share.

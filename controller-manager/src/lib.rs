@@ -34,6 +34,10 @@ pub mod int_or_percent;
 
 pub mod resources;
 
+pub mod certificates;
+
+pub mod tokens;
+
 pub mod replicas;
 
 pub mod controllers;

@@ -12,8 +12,10 @@ use client::{
 };
 use controller_manager::{
     Options,
+    certificates::Signer,
     controllers::{self, node_ipam::Pool},
     launch::ApiFor,
+    tokens::Maker,
 };
 use ipnet::IpNet;
 use runtime::Runtime;
@@ -43,6 +45,18 @@ struct Arguments {
     /// By which authority Pods shall trust the API server: published in every namespace, if given
     #[arg(long, value_name = "FILE")]
     root_ca_file: Option<PathBuf>,
+    /// Which authority signs the certificates that are asked for, if any
+    #[arg(long, value_name = "FILE", requires = "cluster_signing_key_file")]
+    cluster_signing_cert_file: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", requires = "cluster_signing_cert_file")]
+    cluster_signing_key_file: Option<PathBuf>,
+    /// The longest that such a certificate is valid
+    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = duration)]
+    cluster_signing_duration: Duration,
+    /// The key that signs the tokens of ServiceAccounts in Secrets; they get none without it
+    #[arg(long, value_name = "FILE")]
+    service_account_private_key_file: Option<PathBuf>,
     /// Give each controller the identity of its service account in kube-system, so that it may do what its role says
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     use_service_account_credentials: bool,
@@ -142,12 +156,29 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         kubeconfig,
         controllers,
         root_ca_file,
+        cluster_signing_cert_file,
+        cluster_signing_key_file,
+        cluster_signing_duration,
+        service_account_private_key_file,
         enable_hostpath_provisioner,
         node_ranges,
         use_service_account_credentials,
         election,
         workers,
     } = arguments;
+    let read = |path: &PathBuf| {
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let signer = match (cluster_signing_cert_file, cluster_signing_key_file) {
+        (Some(certificate), Some(key)) => {
+            let signer = Signer::from_pem(&read(&certificate)?, &read(&key)?, cluster_signing_duration);
+            Some(Arc::new(signer.map_err(anyhow::Error::msg)?))
+        }
+        _ => None,
+    };
+    let token_maker = service_account_private_key_file
+        .map(|path| Maker::from_pem(&read(&path)?).map(Arc::new).map_err(anyhow::Error::msg))
+        .transpose()?;
     let root_ca = root_ca_file
         .map(|path| std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display())))
         .transpose()?
@@ -166,6 +197,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         controllers: known(controllers)?,
         workers: workers.by_name(),
         root_ca,
+        signer,
+        token_maker,
         hostpath_provisioner: enable_hostpath_provisioner,
         pod_ranges: node_ranges.pools()?,
         ..Options::default()
