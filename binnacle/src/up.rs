@@ -47,12 +47,15 @@ struct Identity {
 }
 
 impl Identity {
-    fn of(pki: &Pki) -> anyhow::Result<Self> {
-        let file = pki.path("ca.key");
-        let key =
-            std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        let signer = Signer::from_pem(pki.authority().pem(), &key, SIGNED_FOR);
-        let maker = Maker::from_pem(&pki.service_account_key()?);
+    fn of(pki: &Pki, flags: &Flags) -> anyhow::Result<Self> {
+        let read = |file: &Path| {
+            std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+        };
+        let signer = Signer::from_pem(pki.authority().pem(), &read(&pki.path("ca.key"))?, SIGNED_FOR);
+        let maker = Maker::from_pem(&match &flags.service_account_signing_key_file {
+            Some(file) => read(file)?,
+            None => pki.service_account_key()?,
+        });
         Ok(Self {
             signer: Arc::new(signer.map_err(anyhow::Error::msg)?),
             token_maker: Arc::new(maker.map_err(anyhow::Error::msg)?),
