@@ -33,6 +33,7 @@ pub mod ephemeral_volume;
 pub mod persistent_volume_binder;
 pub mod pv_protection;
 pub mod pvc_protection;
+pub mod resource_claim;
 pub mod resource_quota;
 pub mod vac_protection;
 
@@ -359,7 +360,7 @@ fn identity() -> Vec<Entry> {
     ]
 }
 
-/// Those that keep volumes and claims.
+/// Those that keep volumes, devices and claims of them.
 fn storage() -> Vec<Entry> {
     vec![
         Entry {
@@ -393,6 +394,14 @@ fn storage() -> Vec<Entry> {
             account: "volumeattributesclass-protection-controller",
             workers: 1,
             start: |manager, workers, _| drop(manager.start(vac_protection::VacProtection, workers)),
+        },
+        Entry {
+            file: "resource_claim",
+            name: "resourceclaim-controller",
+            alias: "resource-claim-controller",
+            account: "resource-claim-controller",
+            workers: 50,
+            start: |manager, workers, _| resource_claim::start(manager, workers),
         },
         Entry {
             file: "ephemeral_volume",

@@ -49,6 +49,8 @@ pub mod resource_quota;
 
 pub mod service_cidr;
 
+pub mod resource_claim;
+
 pub mod certificate_signing_request;
 
 pub mod token_secret;
@@ -75,6 +77,7 @@ pub use pod::Pod;
 pub use pod_disruption_budget::PodDisruptionBudget;
 pub use replica_set::ReplicaSet;
 pub use replication_controller::ReplicationController;
+pub use resource_claim::{ResourceClaim, ResourceClaimTemplate};
 pub use resource_quota::ResourceQuota;
 pub use root_ca::RootCa;
 pub use service::Service;

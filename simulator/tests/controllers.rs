@@ -226,3 +226,72 @@ fn the_claims_of_a_stateful_set_are_bound_kept_and_deleted() {
         Ok(())
     });
 }
+
+#[test]
+fn a_quota_follows_what_is_there_and_endpoints_are_mirrored() {
+    run(async |cluster| {
+        let quota = json!({"metadata": {"name": "it"}, "spec": {"hard": {"pods": "9", "count/deployments.apps": "2", "secrets": "5"}}});
+        let _: Value = cluster.api.create(&resource::RESOURCE_QUOTAS, "default", &quota).await?;
+        let web = json!({"metadata": {"name": "it"}, "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "it"}}, "template": template("one")}});
+        let _: Value = cluster.api.create(&resource::DEPLOYMENTS, "default", &web).await?;
+        let used = |pods: &'static str| {
+            move |quota: &Value| {
+                quota["status"]["used"]
+                    == json!({"pods": pods, "count/deployments.apps": "1", "secrets": "0"})
+            }
+        };
+        until(cluster, "counted", &resource::RESOURCE_QUOTAS, "it", used("3")).await?;
+        patch(cluster, &resource::DEPLOYMENTS, "it", json!({"spec": {"replicas": 1}})).await?;
+        until(cluster, "counted again", &resource::RESOURCE_QUOTAS, "it", used("1")).await?;
+
+        let service = json!({"metadata": {"name": "ext"}, "spec": {"ports": [{"port": 80}]}});
+        let _: Value = cluster.api.create(&resource::SERVICES, "default", &service).await?;
+        let endpoints = json!({"metadata": {"name": "ext"}, "subsets": [{"addresses": [{"ip": "192.0.2.7"}], "ports": [{"port": 80}]}]});
+        let _: Value = cluster.api.create(&resource::ENDPOINTS, "default", &endpoints).await?;
+        cluster.run_for(Duration::from_secs(2)).await;
+        let slices = list(cluster, &resource::ENDPOINT_SLICES).await;
+        let mirrors: Vec<_> =
+            slices.iter().filter(|it| it["endpoints"][0]["addresses"][0] == "192.0.2.7").collect();
+        assert_eq!(mirrors.len(), 1, "{slices:#?}");
+        let nodes = list(cluster, &resource::NODES).await;
+        assert!(
+            nodes.iter().all(|node| node["metadata"]["annotations"]["node.alpha.kubernetes.io/ttl"] == "0")
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn an_autoscaler_without_metrics_says_so_and_keeps_within_its_bounds() {
+    run(async |cluster| {
+        let web = json!({"metadata": {"name": "it"}, "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "it"}}, "template": template("one")}});
+        let _: Value = cluster.api.create(&resource::DEPLOYMENTS, "default", &web).await?;
+        let hpa = json!({"metadata": {"name": "scaler"}, "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "it"}, "minReplicas": 2, "maxReplicas": 5,
+            "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}]}});
+        let _: Value = cluster.api.create(&resource::HORIZONTAL_POD_AUTOSCALERS, "default", &hpa).await?;
+        until(cluster, "scaled", &resource::DEPLOYMENTS, "it", |it| it["status"]["readyReplicas"] == 2)
+            .await?;
+        let reason = |hpa: &Value, which: &str| {
+            let conditions = hpa["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            conditions
+                .into_iter()
+                .find(|it| it["type"] == which)
+                .map(|it| it["reason"].clone())
+                .unwrap_or_default()
+        };
+        let told = |hpa: &Value| reason(hpa, "ScalingActive") == "FailedGetResourceMetric";
+        let hpa = until(cluster, "told", &resource::HORIZONTAL_POD_AUTOSCALERS, "scaler", told).await?;
+        assert_eq!(reason(&hpa, "AbleToScale"), "SucceededGetScale");
+        let events = list(cluster, &resource::EVENTS).await;
+        for reason in ["SuccessfulRescale", "FailedGetResourceMetric", "FailedComputeMetricsReplicas"] {
+            assert!(reasons(&events).contains(&reason), "{reason} among {:?}", reasons(&events));
+        }
+        let key = Key::new("default", "scaler");
+        cluster
+            .api
+            .delete(&resource::HORIZONTAL_POD_AUTOSCALERS, &key, &client::api::DeleteOptions::default())
+            .await?;
+        Ok(())
+    });
+}

@@ -7,7 +7,7 @@
 use std::{ops::RangeInclusive, sync::Arc};
 
 use client::{
-    Caches, Controller, Key, Kind, Plan, Triggers,
+    Caches, Change, Controller, Key, Kind, Plan, Triggers,
     controller::{Patch, Request},
     resource::NODES,
 };
@@ -18,7 +18,7 @@ use crate::kinds::Node;
 
 const ANNOTATION: &str = "node.alpha.kubernetes.io/ttl";
 /// For which numbers of nodes a step is right, and how many seconds it means.
-const STEPS: [(RangeInclusive<usize>, &str); 5] =
+static STEPS: [(RangeInclusive<usize>, &str); 5] =
     [(0..=100, "0"), (90..=500, "15"), (450..=1000, "30"), (900..=2000, "60"), (1800..=usize::MAX, "300")];
 
 /// Tells nodes how long to believe what they have read.
@@ -38,7 +38,16 @@ impl Controller for Ttl {
     const NAME: &'static str = "ttl-controller";
 
     fn triggers(&self, on: &mut Triggers<Node>) {
-        on.root();
+        // Nodes report every few seconds; only their number matters, and what they were told.
+        on.changes::<Node>(|change, caches| {
+            if let Change::Modified { old, new } = change {
+                let same = told(old) == told(new);
+                return if same { Vec::new() } else { vec![new.key()] };
+            }
+            let nodes = caches.read::<Node>().list();
+            let count = nodes.len();
+            nodes.iter().filter(|node| !is_right(node, count)).map(|node| node.key()).collect()
+        });
     }
 
     fn observe(&self, root: &Key, caches: &Caches) -> Option<Observed> {
@@ -48,17 +57,29 @@ impl Controller for Ttl {
 
     fn reconcile(&self, observed: &Observed, _now: Timestamp) -> Plan {
         let Observed { node, nodes } = observed;
-        let told = node.metadata.annotations.get(ANNOTATION);
-        let covers = |(range, _): &&(RangeInclusive<usize>, &str)| range.contains(nodes);
-        let mut steps = STEPS.iter().filter(covers);
-        if steps.clone().any(|(_, seconds)| told == Some(*seconds)) {
+        if is_right(node, *nodes) {
             return Plan::because("the node is told the right time");
         }
-        let Some((_, seconds)) = steps.next() else { return Plan::because("there are no such steps") };
+        let Some((_, seconds)) = steps(*nodes).next() else {
+            return Plan::because("there are no such steps");
+        };
         let patch = Patch::strategic(json!({"metadata": {"annotations": {ANNOTATION: seconds}}}));
         Plan::because(format!("with {nodes} nodes each may believe for {seconds} seconds what it has read"))
             .then(Request::patch(NODES, node.key(), patch).if_same(&node.metadata.uid))
     }
+}
+
+fn told(node: &Node) -> Option<&str> {
+    node.metadata.annotations.get(ANNOTATION)
+}
+
+/// The steps that are right for so many nodes.
+fn steps(nodes: usize) -> impl Iterator<Item = &'static (RangeInclusive<usize>, &'static str)> {
+    STEPS.iter().filter(move |(range, _)| range.contains(&nodes))
+}
+
+fn is_right(node: &Node, nodes: usize) -> bool {
+    steps(nodes).any(|(_, seconds)| told(node) == Some(*seconds))
 }
 
 #[cfg(test)]

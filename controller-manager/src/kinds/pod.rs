@@ -66,9 +66,24 @@ pub struct PodSpec {
     /// What it needs besides, as it came.
     #[serde(deserialize_with = "json_text")]
     pub overhead: Box<str>,
+    /// The devices it wants.
+    #[serde(deserialize_with = "null_is_default")]
+    pub resource_claims: Box<[PodResourceClaim]>,
     /// The volumes that are claims.
     #[serde(deserialize_with = "claim_volumes")]
     pub volumes: Box<[ClaimVolume]>,
+}
+
+/// Devices that a Pod wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodResourceClaim {
+    /// As its containers name them.
+    pub name: Box<str>,
+    /// The claim that they are.
+    pub resource_claim_name: Box<str>,
+    /// Or the template of a claim of its own.
+    pub resource_claim_template_name: Box<str>,
 }
 
 /// A volume of a Pod that is a claim.
@@ -163,6 +178,9 @@ pub struct PodStatus {
     pub phase: Box<str>,
     /// Why it is there, in one word.
     pub reason: Box<str>,
+    /// The claims that were made for it.
+    #[serde(deserialize_with = "null_is_default")]
+    pub resource_claim_statuses: Box<[PodResourceClaim]>,
     /// Since when a kubelet looks after it.
     pub start_time: Option<Timestamp>,
     /// How it is treated when resources are short.
@@ -349,6 +367,13 @@ impl Kind for Pod {
             },
             Index { name: JOB_TRACKED, values: |pod| pod.counting_job().into_iter().collect() },
         ]
+    }
+}
+
+impl PodResourceClaim {
+    /// The template that a claim is to be made of.
+    pub fn template(&self) -> Option<&str> {
+        Some(&*self.resource_claim_template_name).filter(|name| !name.is_empty())
     }
 }
 

@@ -1,0 +1,82 @@
+//! A ResourceClaim and a template of one, as far as controllers look at them.
+
+use std::sync::Arc;
+
+use client::{Kind, Meta, Resource, meta::null_is_default, resource};
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use serde_json::{Value, value::RawValue};
+
+/// A ResourceClaim.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ResourceClaim {
+    /// The metadata.
+    pub metadata: Meta,
+    /// How it is.
+    pub status: ClaimStatus,
+}
+
+/// How a claim is.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClaimStatus {
+    /// It has devices.
+    pub allocation: Option<IgnoredAny>,
+    /// Who may use them.
+    #[serde(deserialize_with = "null_is_default")]
+    pub reserved_for: Vec<Consumer>,
+}
+
+/// Somebody who may use a claim.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Consumer {
+    /// The group of its resource.
+    pub api_group: Box<str>,
+    /// Its resource, such as `pods`.
+    pub resource: Box<str>,
+    /// Its name.
+    pub name: Box<str>,
+    /// Its uid.
+    pub uid: Box<str>,
+}
+
+/// A template of a ResourceClaim.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ResourceClaimTemplate {
+    /// The metadata.
+    pub metadata: Meta,
+    /// The claim, as it came.
+    #[serde(deserialize_with = "json_text")]
+    spec: Arc<str>,
+}
+
+fn json_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
+    Ok(Box::<RawValue>::deserialize(deserializer)?.get().into())
+}
+
+// === impl ResourceClaim, ResourceClaimTemplate ===
+
+impl Kind for ResourceClaim {
+    const RESOURCE: Resource = resource::RESOURCE_CLAIMS;
+
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+}
+
+impl Kind for ResourceClaimTemplate {
+    const RESOURCE: Resource = resource::RESOURCE_CLAIM_TEMPLATES;
+
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+}
+
+impl ResourceClaimTemplate {
+    /// The claim: its metadata and spec.
+    pub fn claim(&self) -> Value {
+        serde_json::from_str(&self.spec).unwrap_or_default()
+    }
+}
