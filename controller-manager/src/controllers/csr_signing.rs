@@ -106,7 +106,8 @@ mod tests {
         let csr = json!({"metadata": {"name": "a", "uid": "u"}, "status": {"conditions": conditions},
             "spec": {"request": STANDARD.encode(pem), "signerName": signer_name, "usages": usages}});
         let csr: Arc<CertificateSigningRequest> = Arc::new(serde_json::from_value(csr).unwrap());
-        let plan = CsrSigning { signer: Arc::new(authority().0) }.reconcile(&csr, Timestamp::now());
+        let plan = CsrSigning { signer: Arc::new(authority().0) }
+            .reconcile(&csr, "2026-01-01T00:00:00Z".parse().unwrap());
         match plan.writes.as_slice() {
             [] => json!(plan.why.to_string()),
             [Write::Request(request)] => match &request.verb {

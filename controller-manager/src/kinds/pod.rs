@@ -309,7 +309,7 @@ impl<'de> Deserialize<'de> for PodAffinity {
 /// Keeps an object as it came; nothing if there is nothing in it.
 fn json_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<str>, D::Error> {
     let raw = Option::<Box<RawValue>>::deserialize(deserializer)?;
-    Ok(raw.map(|raw| raw.get().into()).filter(|text: &Box<str>| &**text != "{}").unwrap_or_default())
+    Ok(raw.map(|raw| Box::from(raw.get())).filter(|text| **text != *"{}").unwrap_or_default())
 }
 
 fn claim_volumes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<[ClaimVolume]>, D::Error> {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{
     ask::{Sample, Scale},
     pace::{Memory, Range},
-    proposal::{self, Proposal, Tolerance},
+    proposal::{self, Ground, Proposal, Tolerance},
 };
 use crate::{
     conditions::{self, Condition},
@@ -211,44 +211,31 @@ impl<'a> View<'a> {
         let milli = |amount: &Option<Quantity>| amount.as_ref().map(Quantity::milli_value);
         let (average, value) = (milli(&target.average_value), milli(&target.value));
         let tolerance = self.tolerance();
+        let ground = Ground { current: scale.wanted, pods, tolerance, now: self.now };
         match (&*metric.r#type, sample) {
             ("Resource" | "ContainerResource", Sample::Pods(measured)) => {
                 match (average, target.average_utilization) {
                     (Some(average), _) => {
-                        let is_cpu = &*source.name == "cpu";
-                        proposal::average(scale.wanted, average, is_cpu, pods, measured, tolerance, self.now)
+                        proposal::average(ground, average, &*source.name == "cpu", measured)
                     }
-                    (None, Some(percent)) => proposal::utilization(
-                        scale.wanted,
-                        percent,
-                        &source.name,
-                        &source.container,
-                        pods,
-                        measured,
-                        tolerance,
-                        self.now,
-                    ),
+                    (None, Some(percent)) => {
+                        proposal::utilization(ground, percent, &source.name, &source.container, measured)
+                    }
                     (None, None) => {
-                        Err("invalid resource metric source: neither an average utilization target nor an \
-                                     average value (usage) target was set"
+                        Err("invalid resource metric source: neither an average utilization target nor \
+                                         an average value (usage) target was set"
                             .to_owned())
                     }
                 }
             }
-            ("Pods", Sample::Pods(measured)) => proposal::average(
-                scale.wanted,
-                average.unwrap_or_default(),
-                false,
-                pods,
-                measured,
-                tolerance,
-                self.now,
-            ),
+            ("Pods", Sample::Pods(measured)) => {
+                proposal::average(ground, average.unwrap_or_default(), false, measured)
+            }
             (kind, Sample::Total(usage)) => match (average, value) {
                 (Some(average), _) if kind == "External" || &*target.r#type == "AverageValue" => {
                     Ok(proposal::share(scale.there, average, usage, tolerance))
                 }
-                (_, Some(value)) => proposal::total(scale.wanted, value, usage, pods, tolerance),
+                (_, Some(value)) => proposal::total(ground, value, usage),
                 _ => Err(format!(
                     "invalid {} metric source: neither a value target nor an average value target was set",
                     kind.to_lowercase()

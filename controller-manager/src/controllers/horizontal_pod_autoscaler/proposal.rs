@@ -26,6 +26,16 @@ pub(super) struct Tolerance {
     pub(super) up: f64,
 }
 
+/// The Pods a proposal is about, and by what it is judged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ground<'a> {
+    /// So many there are to be.
+    pub(super) current: i32,
+    pub(super) pods: &'a [Arc<Pod>],
+    pub(super) tolerance: Tolerance,
+    pub(super) now: Timestamp,
+}
+
 /// What a metric calls for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Proposal {
@@ -107,15 +117,13 @@ type Ratio = Result<(f64, i64, Option<i32>), String>;
 /// From measurements of each Pod; `ratio` compares them with what they shall be, and `busy` says what a Pod uses that is
 /// used as it shall be.
 fn from_pods(
-    current: i32,
-    pods: &[Arc<Pod>],
+    ground: Ground<'_>,
     mut measured: BTreeMap<String, Measured>,
     is_cpu: bool,
-    tolerance: Tolerance,
-    now: Timestamp,
     ratio: impl Fn(&BTreeMap<String, Measured>) -> Ratio,
     busy: impl Fn(&str) -> i64,
 ) -> Result<Proposal, String> {
+    let Ground { current, pods, tolerance, now } = ground;
     if pods.is_empty() {
         return Err("no pods returned by selector while calculating replica count".to_owned());
     }
@@ -154,21 +162,18 @@ fn from_pods(
 
 /// From what Pods use of a resource, in percent of what they ask for.
 pub(super) fn utilization(
-    current: i32,
+    ground: Ground<'_>,
     target: i32,
     resource: &str,
     container: &str,
-    pods: &[Arc<Pod>],
     measured: BTreeMap<String, Measured>,
-    tolerance: Tolerance,
-    now: Timestamp,
 ) -> Result<Proposal, String> {
     let asked = |pods: &[Arc<Pod>]| -> Result<BTreeMap<String, i64>, String> {
         pods.iter()
             .map(|pod| Ok((pod.metadata.name.to_string(), requested(pod, resource, container)?)))
             .collect()
     };
-    let requests = if pods.is_empty() { BTreeMap::new() } else { asked(pods)? };
+    let requests = asked(ground.pods)?;
     let ratio = |measured: &BTreeMap<String, Measured>| -> Ratio {
         let known = measured.iter().filter_map(|(name, it)| Some((it.value, *requests.get(name)?)));
         let (used, asked, pods) =
@@ -184,7 +189,7 @@ pub(super) fn utilization(
     let busy = |name: &str| {
         requests.get(name).copied().unwrap_or_default().saturating_mul(i64::from(target.max(100))) / 100
     };
-    from_pods(current, pods, measured, resource == "cpu", tolerance, now, ratio, busy)
+    from_pods(ground, measured, resource == "cpu", ratio, busy)
 }
 
 /// What a Pod asks for of a resource, in thousandths.
@@ -216,30 +221,22 @@ fn requested(pod: &Pod, resource: &str, container: &str) -> Result<i64, String> 
 
 /// From what is measured of Pods, of which each shall have so much.
 pub(super) fn average(
-    current: i32,
+    ground: Ground<'_>,
     target: i64,
     is_cpu: bool,
-    pods: &[Arc<Pod>],
     measured: BTreeMap<String, Measured>,
-    tolerance: Tolerance,
-    now: Timestamp,
 ) -> Result<Proposal, String> {
     let ratio = |measured: &BTreeMap<String, Measured>| -> Ratio {
         let sum = measured.values().fold(0_i64, |sum, it| sum.saturating_add(it.value));
         let usage = sum / count(measured.len()).max(1);
         Ok((float(usage) / float(target), usage, None))
     };
-    from_pods(current, pods, measured, is_cpu, tolerance, now, ratio, |_| target)
+    from_pods(ground, measured, is_cpu, ratio, |_| target)
 }
 
 /// From one number that shall be so much.
-pub(super) fn total(
-    current: i32,
-    target: i64,
-    usage: i64,
-    pods: &[Arc<Pod>],
-    tolerance: Tolerance,
-) -> Result<Proposal, String> {
+pub(super) fn total(ground: Ground<'_>, target: i64, usage: i64) -> Result<Proposal, String> {
+    let Ground { current, pods, tolerance, .. } = ground;
     let ratio = float(usage) / float(target);
     let propose = |replicas| Ok(Proposal { replicas, usage, utilization: None });
     if current == 0 {

@@ -182,7 +182,7 @@ fn rules_say_how_fast_it_goes() {
     let two = [running("a"), running("b")];
     let one_a_minute = json!({"stabilizationWindowSeconds": 0, "selectPolicy": "Max", "policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}]});
     let disabled = json!({"stabilizationWindowSeconds": 0, "selectPolicy": "Disabled", "policies": []});
-    let root = rules(one_a_minute.clone(), one_a_minute.clone());
+    let root = rules(one_a_minute.clone(), one_a_minute);
     let mut memory = Memory::default();
     let busy = || pods(1, 5000);
     assert_eq!(look(&root, &scale(2), busy(), &two, &mut memory, now()).0, Some(3));
