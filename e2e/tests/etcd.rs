@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
     process::Command,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -15,6 +15,7 @@ use std::{
 };
 
 use e2e::{Cluster, etcd::Etcd, eventually, tools};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -263,15 +264,15 @@ fn two_servers_on_one_etcd_agree_while_they_are_restarted_in_turn() {
         })
         .collect();
     for round in 0..2 {
-        for n in 0..2 {
+        for (n, server) in servers.iter_mut().enumerate() {
             thread::sleep(Duration::from_secs(2));
             if round == 0 {
-                servers[n].interrupt().unwrap();
+                server.interrupt().unwrap();
             } else {
-                servers[n].kill();
+                server.kill();
             }
-            servers[n] = start(n);
-            urls.lock().unwrap()[n] = servers[n].url().unwrap();
+            *server = start(n);
+            urls.lock()[n] = server.url().unwrap();
         }
     }
     thread::sleep(Duration::from_secs(1));
@@ -299,7 +300,7 @@ fn write_here_read_there(writer: usize, urls: &Mutex<Vec<String>>, over: &Atomic
         if over.load(Ordering::Relaxed) {
             break;
         }
-        let urls = urls.lock().unwrap().clone();
+        let urls = urls.lock().clone();
         let (here, there) = (&urls[n % 2], &urls[(n + 1) % 2]);
         let name = format!("w-{writer}-{n}");
         let (status, made) = ask(here, "POST", CONFIG_MAPS, Some(&config_map(&name)));

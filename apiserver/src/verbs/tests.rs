@@ -64,7 +64,7 @@ async fn send(
     }
     let mut request = request.body(Body::from(body)).unwrap();
     request.extensions_mut().insert(InProcess(User::new("tester", &[MASTERS, AUTHENTICATED])));
-    let answer = server.serve(request).await;
+    let answer = Box::pin(server.serve(request)).await;
     let length = answer.body().size_hint().exact();
     let (parts, body) = answer.into_parts();
     let body = body.collect().await.unwrap().to_bytes();

@@ -55,6 +55,9 @@ use super::{
 const WRITES_MAX: usize = 10_000;
 const LOCK: &str = "lock";
 
+/// Makes of a value and the revision that wrote it what is kept of it. None: the value as it is.
+pub type Stamp = fn(&[u8], Revision) -> Option<Bytes>;
+
 /// How a store keeps its data.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -72,10 +75,9 @@ pub struct Options {
     /// Whether a write is acknowledged only when the disk has it. Without that it survives the end of the process but not
     /// that of the machine; for tests.
     pub fsync: bool,
-    /// Makes of a value and the revision that wrote it what is kept of it and handed out by every read; None if that is the
-    /// value itself. So that readers who want the revision in the value share its bytes with the store, instead of making
+    /// What is kept of values and handed out by every read. So that readers who want the revision in the value share its bytes with the store, instead of making
     /// their own. It must be quick, and leave a value alone that has it already.
-    pub stamp: Option<fn(&[u8], Revision) -> Option<Bytes>>,
+    pub stamp: Option<Stamp>,
 }
 
 /// A durable store. Dropping it waits for the writes that are under way.

@@ -9,5 +9,5 @@
 mod state;
 mod streams;
 
-pub(super) use state::{Batch, Change, Deadline, Op, Record, Stamp, State};
+pub(super) use state::{Batch, Change, Deadline, Op, Record, State};
 pub(super) use streams::{Log, Shared, Touch};

@@ -11,9 +11,9 @@ use bytes::Bytes;
 use super::{
     super::{
         Error, Revision,
-        mvcc::{Change, Record, Stamp, State},
+        mvcc::{Change, Record, State},
     },
-    Options,
+    Options, Stamp,
     disk::Disk,
     format::{self, Frame, Kind},
     journal::{Active, Journal, begin},

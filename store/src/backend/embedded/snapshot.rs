@@ -11,10 +11,8 @@ use std::{
 use imbl::OrdMap;
 
 use super::{
-    super::{
-        Revision,
-        mvcc::{Record, Stamp},
-    },
+    super::{Revision, mvcc::Record},
+    Stamp,
     disk::Disk,
     format::{self, Kind, Part},
     recover::kept,

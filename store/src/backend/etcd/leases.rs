@@ -7,7 +7,7 @@ use tokio::{sync::Mutex, time::Instant};
 
 use super::{
     super::{Error, Result},
-    link::{Link, Repeat, path},
+    link::{Failure, Link, Repeat, path},
     wire::{LeaseGrantRequest, LeaseGrantResponse},
 };
 
@@ -47,7 +47,8 @@ impl Leases {
         // A lease nobody uses does no harm.
         let granted: LeaseGrantResponse =
             link.call(path::LEASE_GRANT, request, Repeat::Harmless).await.map_err(|failure| {
-                Error::Unavailable { reason: failure.into_error().to_string(), outcome_unknown: false }
+                // Nothing is written yet.
+                Failure { perhaps_done: false, ..failure }.into_error()
             })?;
         if !granted.error.is_empty() {
             let reason = format!("etcd grants no lease: {}", granted.error);

@@ -189,7 +189,8 @@ impl Link {
         let Connected { generation, channel, token } = self.connected().await?;
         let (requests, outgoing) = mpsc::channel(WATCH_REQUESTS_MAX);
         let create = WatchRequest { request: Some(WatchUnion::Create(create)) };
-        requests.try_send(create).map_err(|_| Status::internal("a new queue has room"))?;
+        let queued = requests.try_send(create);
+        debug_assert!(queued.is_ok(), "a new queue has room");
         let mut request = tonic::Request::new(ReceiverStream::new(outgoing));
         // A member that has lost the others ends the watch instead of staying silent.
         request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
@@ -243,8 +244,10 @@ impl Link {
             let anonymous = Connected { channel: connected.channel.clone(), token: None, ..connected };
             let answer = unary::<_, AuthenticateResponse>(anonymous, path::AUTHENTICATE, request).await;
             let answer = answer.inspect_err(|status| self.failed(connected.generation, status))?;
-            let token: MetadataValue<Ascii> =
-                answer.token.parse().map_err(|_| Status::internal("etcd's token is no text"))?;
+            let token: MetadataValue<Ascii> = answer
+                .token
+                .parse()
+                .map_err(|error| Status::internal(format!("etcd's token is no text: {error}")))?;
             self.current.lock().token = Some(token.clone());
             connected.token = Some(token);
         }

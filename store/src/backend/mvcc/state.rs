@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use imbl::OrdMap;
 
-use super::super::{Entry, Error, Event, Page, Range, Result, Revision};
+use super::super::{Entry, Error, Event, Page, Range, Result, Revision, embedded::Stamp};
 
 /// A point in time, in milliseconds on the backend's own scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,9 +62,6 @@ pub(in super::super) struct Past {
     records: OrdMap<Arc<str>, Arc<Record>>,
     log: Vec<Arc<Change>>,
 }
-
-/// Makes of a value and the revision that wrote it what is kept of it. None: the value as it is.
-pub(in super::super) type Stamp = fn(&[u8], Revision) -> Option<Bytes>;
 
 /// Writes decided on top of a state that has not seen them yet. A later one sees the earlier ones.
 pub(in super::super) struct Batch<'a> {
