@@ -219,7 +219,8 @@ impl Server {
             body: Mutex::new(body),
             warnings: warnings.clone(),
         };
-        verbs::run(self, asked).await
+        // The paths through the verbs are long, and their frames large: they do not go along with every connection.
+        Box::pin(verbs::run(self, asked)).await
     }
 
     /// Who asks: by their credentials, or as whom they may and wish to.

@@ -1,5 +1,7 @@
 //! Which store keeps the objects, by flags: upstream's where upstream has them.
 
+mod forgetting;
+
 use std::{path::Path, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::bail;
@@ -14,6 +16,9 @@ use store::{
 };
 
 use crate::registry::describe;
+
+/// How often a store in memory is told to forget what is over.
+const FORGET_PERIOD: Duration = Duration::from_secs(10);
 
 /// What keeps the objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -99,7 +104,18 @@ impl StorageFlags {
     /// One line that says what is wrong.
     pub async fn open(&self, data_dir: &Path, runtime: &Runtime) -> anyhow::Result<Arc<dyn Backend>> {
         Ok(match self.kind()? {
-            StoreKind::Memory => Arc::new(Memory::new(&runtime.tasks)),
+            StoreKind::Memory => {
+                let backend: Arc<dyn Backend> = Arc::new(Memory::new(&runtime.tasks));
+                // The other stores see to it themselves.
+                let bounds = embedded::Options::default();
+                let memory = forgetting::Memory {
+                    age_max: bounds.history_age_max,
+                    revisions_max: bounds.history_events_max as u64,
+                    period: FORGET_PERIOD,
+                };
+                runtime.tasks.spawn("compaction", forgetting::keep(Arc::clone(&backend), memory));
+                backend
+            }
             StoreKind::Embedded => Arc::new(Embedded::open(
                 data_dir.join("store"),
                 // So that the watch cache needs no bytes of its own.

@@ -117,6 +117,16 @@ pub fn not_acceptable() -> Status {
     Status::failure(406, "NotAcceptable", format!("only the following media types are accepted: {ACCEPTED}"))
 }
 
+/// The 406 for events in a form that has no end marks between them.
+pub fn not_streamable() -> Status {
+    let streamed = [Format::Json, Format::Protobuf].map(|it| format!("{};stream=watch", it.content_type()));
+    Status::failure(
+        406,
+        "NotAcceptable",
+        format!("only the following media types are accepted: {}", streamed.join(", ")),
+    )
+}
+
 /// The form of a body.
 ///
 /// # Errors

@@ -74,11 +74,16 @@ pub(super) struct Found {
 pub(super) async fn list(server: &Arc<Server>, asked: Asked) -> Result<Answer, Status> {
     let options = List::read(&asked.query, asked.served.resource.as_ref(), false)?;
     let found = find(&asked, &options).await?;
+    answer(server, &asked, found)
+}
+
+/// What was found in the form the caller wants.
+pub(super) fn answer(server: &Server, asked: &Asked, found: Found) -> Result<Answer, Status> {
     let kind = asked.served.resource.kind();
-    let shape = Shape::of(&asked)?;
+    let shape = Shape::of(asked)?;
     let meta = ListMeta {
         resource_version: found.revision.to_string(),
-        continue_token: found.continuation.clone(),
+        continue_token: found.continuation,
         remaining_item_count: found.remaining.and_then(|count| i64::try_from(count).ok()),
     };
     let derived = !shape.is_plain() || asked.media.format != Format::Json || asked.media.pretty;

@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use axum::body::Body;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use futures::future::join_all;
 use http::{HeaderMap, Request, header};
@@ -402,4 +403,74 @@ async fn events_of_either_api_are_events_of_the_other() {
     let gone = send(&server, "DELETE", &format!("{core}/e"), &[], String::new()).await;
     assert_eq!(gone.code, 200);
     assert_eq!(get(&server, &format!("{new}/e")).await.code, 404);
+}
+
+/// Goal: that a client who comes too late with a page's token can go on. Method: a token of the first revision, once the
+/// store has forgotten that.
+#[tokio::test]
+async fn a_token_that_expired_comes_back_as_one_that_goes_on() {
+    let server = server().await;
+    for name in ["a", "b", "c", "d"] {
+        made(&server, MAPS, &json!({"metadata": {"name": name}})).await;
+    }
+    let latest = server.registry.backend.revision().await.unwrap();
+    server.registry.backend.compact(latest).await.unwrap();
+    let said = get(&server, &format!("{MAPS}?resourceVersion=1&resourceVersionMatch=Exact")).await;
+    assert_eq!((said.code, said.json()["reason"].clone()), (410, json!("Expired")));
+    assert_eq!(said.message(), "The resourceVersion for the provided list is too old.");
+
+    let token = |rv: i64| {
+        URL_SAFE_NO_PAD.encode(json!({"v": "meta.k8s.io/v1", "rv": rv, "start": "a\0"}).to_string())
+    };
+    let late = get(&server, &format!("{MAPS}?limit=2&continue={}", token(1))).await;
+    assert_eq!((late.code, late.json()["reason"].clone()), (410, json!("Expired")));
+    let next = late.json()["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+    let names = |list: &Value| -> Vec<String> {
+        let items = list["items"].as_array().into_iter().flatten();
+        items.map(|it| it["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    let rest = get(&server, &format!("{MAPS}?limit=2&continue={next}")).await.json();
+    assert_eq!(names(&rest), ["b", "c"]);
+    // From there on the pages hang together again.
+    let next = rest["metadata"]["continue"].as_str().unwrap_or_default();
+    made(&server, MAPS, &json!({"metadata": {"name": "e"}})).await;
+    let last = get(&server, &format!("{MAPS}?limit=2&continue={next}")).await.json();
+    assert_eq!(names(&last), ["d"]);
+    assert_eq!(last["metadata"]["resourceVersion"], rest["metadata"]["resourceVersion"]);
+}
+
+#[tokio::test]
+async fn what_a_collection_had_is_shown_as_it_is_asked_for() {
+    let server = server().await;
+    for (name, color) in [("a", "red"), ("b", "blue"), ("c", "red")] {
+        made(&server, MAPS, &json!({"metadata": {"name": name, "labels": {"color": color}}})).await;
+    }
+    let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")];
+    let path = format!("{MAPS}?labelSelector=color%3Dred");
+    let said = send(&server, "DELETE", &path, &table, String::new()).await.json();
+    assert_eq!((said["kind"].clone(), said["rows"].as_array().map(Vec::len)), (json!("Table"), Some(2)));
+    let left = get(&server, MAPS).await.json();
+    assert_eq!(left["items"].as_array().map(Vec::len), Some(1));
+}
+
+/// A watch that is about to end says how far it has come, if its client wants to know.
+#[tokio::test]
+async fn a_watch_says_goodbye_with_a_bookmark() {
+    let server = server().await;
+    made(&server, MAPS, &json!({"metadata": {"name": "m"}})).await;
+    let latest = server.registry.backend.revision().await.unwrap();
+    for (query, wanted) in [("&allowWatchBookmarks=true", 1), ("", 0)] {
+        let path = format!("{MAPS}?watch=true&resourceVersion={latest}&timeoutSeconds=3{query}");
+        let said = get(&server, &path).await;
+        let events: Vec<Value> = String::from_utf8_lossy(&said.body)
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_default())
+            .collect();
+        assert_eq!(events.len(), wanted, "{events:?}");
+        for event in events {
+            assert_eq!(event["type"], "BOOKMARK");
+            let at = event["object"]["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+            assert!(at.parse::<u64>().unwrap() >= latest.0, "{event}");
+        }
+    }
 }

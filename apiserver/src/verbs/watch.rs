@@ -16,6 +16,7 @@ use store::{
     Revision,
     cache::{self, Filter, Object, WatchEvent, WatchFrom, Watcher},
 };
+use tokio::time::Instant;
 
 use super::{
     Asked, list,
@@ -25,7 +26,7 @@ use super::{
 };
 use crate::{
     http::{
-        negotiate::Format,
+        negotiate::{self, Format},
         respond::{self, Answer},
         websocket::{self, Message, Received, Socket},
     },
@@ -38,6 +39,9 @@ const LIFETIME: Duration = Duration::from_secs(30 * 60);
 /// How many bytes of events go out at once when many are waiting.
 const CHUNK: usize = 64 * 1024;
 
+/// How long before its end a watch that wants bookmarks gets a last one, so that its client knows where to go on.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// How events are written for one watcher.
 struct Frames {
     server: Arc<Server>,
@@ -47,6 +51,8 @@ struct Frames {
     initial_events_end: bool,
     /// The revision it asked to go on from.
     asked: Option<u64>,
+    /// When the last bookmark is due, if it wants any.
+    farewell: Option<Instant>,
 }
 
 pub(super) async fn watch(server: &Arc<Server>, mut asked: Asked) -> Result<Answer, Status> {
@@ -99,6 +105,7 @@ pub(super) async fn watch(server: &Arc<Server>, mut asked: Asked) -> Result<Answ
         Filter::prefix(&prefix)
     };
     filter.bookmarks = options.bookmarks;
+    let bookmarks = options.bookmarks;
     if !options.selects_everything() {
         let labels = std::mem::take(&mut options.labels);
         let fields = std::mem::take(&mut options.fields);
@@ -114,11 +121,12 @@ pub(super) async fn watch(server: &Arc<Server>, mut asked: Asked) -> Result<Answ
         shape: Shape::of(&asked)?,
         initial_events_end: options.send_initial_events == Some(true) && options.bookmarks,
         asked: version,
+        farewell: lifetime.checked_sub(FAREWELL).filter(|_| bookmarks).map(|after| Instant::now() + after),
     };
     let watcher = cache.watch(from, filter);
     let content_type = match asked.media.format {
         Format::Json => "application/json",
-        Format::Yaml => return Err(crate::http::negotiate::not_acceptable()),
+        Format::Yaml => return Err(negotiate::not_streamable()),
         Format::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
     };
     let watcher = watcher.map_err(|error| too_old(&error, version));
@@ -169,12 +177,19 @@ async fn talk(
         Ok(watcher) => watcher,
         Err(status) => return socket.send(frames.message(frames.error(&status))).await,
     };
-    let end = tokio::time::Instant::now() + lifetime;
+    let end = Instant::now() + lifetime;
     let stopping = frames.server.runtime.tasks.stopping();
     loop {
         let event = tokio::select! {
             biased;
             event = watcher.next() => event,
+            () = frames.farewell() => {
+                frames.farewell = None;
+                match watcher.caught_up() {
+                    Some(revision) => Some(Ok(WatchEvent::Bookmark(revision))),
+                    None => continue,
+                }
+            }
             received = socket.receive() => match received {
                 Received::Gone => None,
                 Received::Ping(payload) => {
@@ -214,7 +229,7 @@ fn too_old(error: &cache::Error, asked: Option<u64>) -> Status {
 }
 
 fn stream(watcher: Watcher, frames: Frames, lifetime: Duration) -> Body {
-    let end = tokio::time::Instant::now() + lifetime;
+    let end = Instant::now() + lifetime;
     let stopping = frames.server.runtime.tasks.stopping();
     let state = Some((watcher, frames, stopping));
     let chunks = futures::stream::unfold(state, move |state| async move {
@@ -222,6 +237,14 @@ fn stream(watcher: Watcher, frames: Frames, lifetime: Duration) -> Body {
         let first = tokio::select! {
             biased;
             event = watcher.next() => event?,
+            () = frames.farewell() => {
+                frames.farewell = None;
+                match watcher.caught_up() {
+                    Some(revision) => Ok(WatchEvent::Bookmark(revision)),
+                    // It is behind and hears of what it misses until the end.
+                    None => return Some((Ok(Bytes::new()), Some((watcher, frames, stopping)))),
+                }
+            }
             () = tokio::time::sleep_until(end) => return None,
             () = stopping.cancelled() => return None,
         };
@@ -246,6 +269,17 @@ fn stream(watcher: Watcher, frames: Frames, lifetime: Duration) -> Body {
 // === impl Frames ===
 
 impl Frames {
+    /// Waits until the last bookmark is due.
+    fn farewell(&self) -> impl Future<Output = ()> + use<> {
+        let at = self.farewell;
+        async move {
+            match at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
     fn put(&mut self, chunk: &mut BytesMut, event: WatchEvent) {
         match event {
             WatchEvent::Added(object) => self.put_object(chunk, "ADDED", &object, None),

@@ -90,29 +90,8 @@ pub(super) async fn delete_collection(server: &Arc<Server>, mut asked: Asked) ->
             Err(status) => return Err(status),
         }
     }
-    let kind = asked.served.resource.kind();
-    let list_kind = format!("{}List", kind.kind);
-    let items: Vec<Value> = items
-        .into_iter()
-        .map(|mut item| {
-            if let Some(map) = item.as_object_mut() {
-                map.remove("kind");
-                map.remove("apiVersion");
-            }
-            item
-        })
-        .collect();
-    let mut meta = json!({"resourceVersion": found.revision.to_string()});
-    if !found.continuation.is_empty() {
-        meta["continue"] = json!(found.continuation);
-    }
-    if let Some(remaining) = found.remaining {
-        meta["remainingItemCount"] = json!(remaining);
-    }
-    let answer =
-        json!({"kind": list_kind, "apiVersion": kind.api_version(), "metadata": meta, "items": items});
-    let schema = api_types::schema::schema().type_of(&kind.group, &kind.version, &list_kind);
-    Ok(respond::object(200, asked.media, &answer, schema))
+    // The answer is the list of what was there.
+    list::answer(server, &asked, found)
 }
 
 /// The object of a create or update body, decoded and defaulted.
