@@ -52,7 +52,8 @@ fn mended(value: &Value) -> Value {
             .map(|(key, value)| {
                 let value = match (key.as_str(), value) {
                     (key, Value::Null) if REQUIRED_TIMES.contains(&key) => Value::from(ZERO_TIME),
-                    ("extra", Value::Object(extra)) => with_lists(extra),
+                    ("extra", Value::Object(extra)) => filled(extra, &Value::Array(Vec::new())),
+                    ("disruptedPods", Value::Object(pods)) => filled(pods, &Value::from(ZERO_TIME)),
                     ("volumeClaimTemplates", Value::Array(claims)) => {
                         claims.iter().map(without_kind).collect()
                     }
@@ -75,9 +76,11 @@ fn without_kind(value: &Value) -> Value {
     value
 }
 
-fn with_lists(extra: &serde_json::Map<String, Value>) -> Value {
-    let list = |value: &Value| if value.is_null() { Value::Array(Vec::new()) } else { value.clone() };
-    extra.iter().map(|(key, value)| (key.clone(), list(value))).collect()
+/// The map with this in place of nulls.
+fn filled(map: &serde_json::Map<String, Value>, nothing: &Value) -> Value {
+    map.iter()
+        .map(|(key, value)| (key.clone(), if value.is_null() { nothing } else { value }.clone()))
+        .collect()
 }
 
 macro_rules! typed {
@@ -145,6 +148,9 @@ mod tests {
         let conditions = budget.status.unwrap().conditions.unwrap();
         assert!(is_unset(conditions[0].last_transition_time.0));
         assert!(!is_unset(jiff::Timestamp::UNIX_EPOCH));
+        let budget = json!({"status": {"currentHealthy": 0, "disruptedPods": {"a": null}}});
+        let budget = policy::PodDisruptionBudget::from_value(&budget).unwrap();
+        assert!(is_unset(budget.status.unwrap().disrupted_pods.unwrap()["a"].0));
         let set = json!({"spec": {"volumeClaimTemplates": [{"kind": "X", "metadata": {"name": "a"}}]}});
         let set = apps::StatefulSet::from_value(&set).unwrap().to_value();
         let path = "/spec/volumeClaimTemplates/0/kind";

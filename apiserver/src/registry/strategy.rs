@@ -444,7 +444,9 @@ impl<S: Strategy> Resource for Kind<S> {
         let mut object: S::Object = typed(&raw)?;
         S::mark(&raw, &mut object);
         S::default(&mut object);
-        Ok(object.to_value())
+        let mut defaulted = object.to_value();
+        keep_nulls(&raw, &mut defaulted);
+        Ok(defaulted)
     }
 
     fn check_create(&self, cx: &Context<'_>, mut object: Value) -> Result<Checked, String> {
@@ -511,6 +513,28 @@ impl<S: Strategy> Resource for Kind<S> {
     }
 }
 
+/// Puts back the nulls that the typed struct does not know: lists that are written even when there are none. Without
+/// them an object would look as if it had lost what it never had, and the record of who set what lose it too.
+fn keep_nulls(from: &Value, to: &mut Value) {
+    match (from, to) {
+        (Value::Object(from), Value::Object(to)) => {
+            for (key, value) in from {
+                match to.get_mut(key) {
+                    Some(to) => keep_nulls(value, to),
+                    None if value.is_null() => {
+                        to.insert(key.clone(), Value::Null);
+                    }
+                    None => {}
+                }
+            }
+        }
+        (Value::Array(from), Value::Array(to)) if from.len() == to.len() => {
+            from.iter().zip(to).for_each(|(from, to)| keep_nulls(from, to));
+        }
+        _ => {}
+    }
+}
+
 fn remove(object: &mut Value, field: &str) {
     if let Some(map) = object.as_object_mut() {
         map.remove(field);
@@ -563,4 +587,24 @@ pub fn counts(rule: Generation, object: &Value, old: &Value) -> bool {
 /// A fault for a field that must not change, in upstream's words.
 pub fn immutable(path: &api_types::field::Path, value: &impl serde::Serialize) -> Fault {
     Fault::invalid(path, api_types::field::BadValue::json(value), "field is immutable")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn lists_that_are_written_though_empty_stay_null() {
+        let mut to = json!({"spec": {"drivers": [{"name": "a"}], "new": 1}});
+        keep_nulls(
+            &json!({"rules": null, "spec": {"drivers": [{"name": "a", "topologyKeys": null}], "gone": 1}}),
+            &mut to,
+        );
+        assert_eq!(
+            to,
+            json!({"rules": null, "spec": {"drivers": [{"name": "a", "topologyKeys": null}], "new": 1}})
+        );
+    }
 }
