@@ -598,7 +598,7 @@ proptest! {
     #[test]
     fn an_item_stays_as_long_as_somebody_applies_it(applies in applied(), fields in workload()) {
         let mut it = deployed(&applies);
-        it.apply_with("last", fields.clone(), true).unwrap();
+        it.apply_with("last", fields, true).unwrap();
         it.apply_with("last", json!({}), true).unwrap();
         let names = |spec: &Value| -> std::collections::BTreeSet<String> {
             let containers = spec.pointer("/spec/template/spec/containers").and_then(Value::as_array);

@@ -127,7 +127,7 @@ fn copies_and_depth_end_before_the_memory_does() {
     let doubled = json!({"op": "copy", "from": "/a", "path": "/a/-"});
     let text = json!({"a": ["x".repeat(1000)]});
     assert!(run(&text, Value::Array(vec![doubled.clone(); 11])).is_some());
-    assert_eq!(run(&text, Value::Array(vec![doubled.clone(); 12])), None);
+    assert_eq!(run(&text, Value::Array(vec![doubled; 12])), None);
 
     let nested = json!({"op": "copy", "from": "/a", "path": "/a/a"});
     // Each copy is one level deeper than the one before.
