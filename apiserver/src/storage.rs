@@ -176,7 +176,10 @@ impl EtcdFlags {
             key_file: self.etcd_keyfile.clone(),
             user,
             // As upstream reads it: with one slash before it and one after it.
-            prefix_there: format!("/{}/", self.etcd_prefix.trim_matches('/')),
+            prefix_there: match self.etcd_prefix.trim_matches('/') {
+                "" => "/".to_owned(),
+                prefix => format!("/{prefix}/"),
+            },
             compaction_period: self.etcd_compaction_interval,
             ..store::backend::etcd::Options::default()
         })
@@ -224,9 +227,15 @@ mod tests {
     #[cfg(feature = "etcd")]
     #[test]
     fn prefixes_have_one_slash_before_them() {
-        for given in ["registry", "/registry", "/registry/"] {
+        for (given, meant) in [
+            ("registry", "/registry/"),
+            ("/registry", "/registry/"),
+            ("/a/b/", "/a/b/"),
+            ("/", "/"),
+            ("", "/"),
+        ] {
             let program = Program::try_parse_from(["x", "--etcd-prefix", given]).unwrap();
-            assert_eq!(program.storage.etcd.options().unwrap().prefix_there, "/registry/");
+            assert_eq!(program.storage.etcd.options().unwrap().prefix_there, meant);
         }
     }
 }

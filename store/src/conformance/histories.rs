@@ -483,27 +483,49 @@ fn verify_writes(truth: &[Event], writes: &[Write]) {
 }
 
 fn verify_reads(truth: &[Event], writes: &[Write], reads: &[Read]) {
+    let mut of_key: BTreeMap<&str, Vec<&Event>> = BTreeMap::new();
+    for event in truth {
+        of_key.entry(key_of(event)).or_default().push(event);
+    }
+    let mut ranges: Vec<(Revision, &str, &[Entry])> = Vec::new();
     for (floor, seen) in floors(writes, reads.iter().map(|read| (read.begun, &read.seen)).collect()) {
         match seen {
             Seen::Revision(at) => assert!(*at >= floor, "revision {at} after {floor} was acknowledged"),
             Seen::Range(prefix, at, entries) => {
                 assert!(*at >= floor, "{prefix} at {at} after {floor} was acknowledged");
-                assert_eq!(*entries, state_at(truth, prefix, *at), "{prefix} at {at}");
+                ranges.push((*at, prefix, entries));
             }
             Seen::Key(key, found) => {
                 // It held this at the floor, or became so later.
-                let then = state_at(truth, key, floor).into_iter().find(|entry| entry.key == *key);
-                let later = || {
-                    let from = truth.partition_point(|event| revision(event) <= floor);
-                    truth.iter().skip(from).filter(|event| key_of(event) == key).any(|event| match event {
-                        Event::Put { entry, .. } => Some(entry) == found.as_ref(),
-                        Event::Delete { .. } => found.is_none(),
-                        Event::Progress(_) => false,
-                    })
+                let events = of_key.get(key.as_str()).map(Vec::as_slice).unwrap_or_default();
+                let (before, after) =
+                    events.split_at(events.partition_point(|event| revision(event) <= floor));
+                let is_found = |event: &&Event| match event {
+                    Event::Put { entry, .. } => Some(entry) == found.as_ref(),
+                    Event::Delete { .. } => found.is_none(),
+                    Event::Progress(_) => false,
                 };
-                assert!(then == *found || later(), "{key} as {found:?} after {floor} was acknowledged");
+                let then = before.last().map_or(found.is_none(), is_found);
+                let at = found.as_ref().map(|entry| entry.revision);
+                let from = after.partition_point(|event| Some(revision(event)) < at);
+                let later = after.iter().skip(from).any(is_found);
+                assert!(then || later, "{key} as {found:?} after {floor} was acknowledged");
             }
         }
+    }
+    ranges.sort_by_key(|(at, _, _)| *at);
+    let mut truth = truth.iter().peekable();
+    let mut state: BTreeMap<&str, &Entry> = BTreeMap::new();
+    for (at, prefix, entries) in ranges {
+        while let Some(event) = truth.next_if(|event| revision(event) <= at) {
+            match event {
+                Event::Put { entry, .. } => drop(state.insert(&entry.key, entry)),
+                Event::Delete { key, .. } => drop(state.remove(key.as_str())),
+                Event::Progress(_) => {}
+            }
+        }
+        let then = state.values().copied().filter(|entry| entry.key.starts_with(prefix));
+        assert!(then.eq(entries), "{prefix} at {at}: {entries:?}, and it was {state:?}");
     }
 }
 

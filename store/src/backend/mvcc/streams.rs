@@ -294,7 +294,8 @@ impl<L: Log> Stream for Watch<L> {
         let due = slot.wanted.is_some_and(|wanted| wanted <= revision);
         if slot.behind.is_none() && (due || !events.is_empty()) {
             slot.wanted = slot.wanted.filter(|_| !due);
-            events.push(Event::Progress(revision));
+            // A stream from a revision the log has not reached has delivered what is before it.
+            events.push(Event::Progress(revision.max(this.after)));
         }
         if !events.is_empty() {
             return Poll::Ready(Some(Ok(events)));
