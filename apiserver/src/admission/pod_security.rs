@@ -21,7 +21,7 @@ use self::{
     policy::{Level, Policy, Standard, policy},
     standards::{Subject, violations},
 };
-use super::{Attributes, Operation, Plugin};
+use super::{Attributes, Operation, Plugin, cached};
 use crate::{resources::shared::optional::Items as _, server::Server};
 
 /// Subresources of Pods that do not say what a Pod may do.
@@ -73,13 +73,13 @@ impl PodSecurity {
     }
 
     async fn namespace(&self, attributes: &Attributes) -> Result<(), Status> {
-        let (new, faults) = policy(&attributes.object);
+        let (new, faults) = policy(|key| attributes.object.label(key));
         let invalid =
             |faults: &Faults| Err(Status::invalid(&attributes.kind, attributes.object.name(), faults));
         if attributes.operation == Operation::Create {
             return if faults.is_empty() { Ok(()) } else { invalid(&faults) };
         }
-        let (old, old_faults) = policy(&attributes.old);
+        let (old, old_faults) = policy(|key| attributes.old.label(key));
         // What is wrong already may stay so.
         if !faults.is_empty() && faults != old_faults {
             return invalid(&faults);
@@ -143,8 +143,9 @@ impl PodSecurity {
     async fn policy_of(&self, attributes: &Attributes) -> Result<Option<(Policy, Faults)>, Status> {
         let Some(server) = self.0.upgrade() else { return Ok(None) };
         let name = &attributes.namespace;
-        match server.try_get("", "v1", "namespaces", "", name).await? {
-            Some(namespace) => Ok(Some(policy(&namespace))),
+        // It was there, freshly read, when the write was let in.
+        match cached(&server, ("", "namespaces"), "", name).await {
+            Some(namespace) => Ok(Some(policy(|key| namespace.header.labels.get(key)))),
             None => Err(Status::internal(format!("failed to lookup namespace {}", go_quote(name)))),
         }
     }
@@ -233,8 +234,7 @@ mod tests {
             pod("c", json!({"containers": [{"name": "c", "securityContext": {"privileged": true}}]})),
             pod("d", json!({"containers": []})),
         ];
-        let (policy, _) =
-            policy(&json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "baseline"}}}));
+        let (policy, _) = policy(|key| (key == "pod-security.kubernetes.io/enforce").then_some("baseline"));
         assert_eq!(
             misfits("n", policy.enforce, &pods),
             Ok(vec![

@@ -9,7 +9,7 @@ use api_types::{
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
-use super::{Attributes, Operation, Plugin};
+use super::{Attributes, Operation, Plugin, cached};
 use crate::server::Server;
 
 const LABELS: [&str; 2] = ["topology.kubernetes.io/zone", "topology.kubernetes.io/region"];
@@ -40,16 +40,16 @@ impl PodTopologyLabels {
             return Ok(());
         };
         let Some(server) = self.0.upgrade() else { return Ok(()) };
-        if let Some(node) = server.get("", "v1", "nodes", "", node).await {
-            copy(&node, &mut attributes.object);
+        if let Some(node) = cached(&server, ("", "nodes"), "", node).await {
+            copy(|key| node.header.labels.get(key), &mut attributes.object);
         }
         Ok(())
     }
 }
 
-fn copy(node: &Value, pod: &mut Value) {
+fn copy<'a>(label: impl Fn(&str) -> Option<&'a str>, pod: &mut Value) {
     for key in LABELS {
-        if let Some(value) = node.label(key) {
+        if let Some(value) = label(key) {
             object_at(pod.meta_mut(), "labels").insert(key.to_owned(), json!(value));
         }
     }
@@ -63,13 +63,13 @@ mod tests {
     fn the_nodes_topology_wins_over_the_pods_own() {
         let node = json!({"metadata": {"labels": {"topology.kubernetes.io/zone": "a", "other": "b"}}});
         let mut pod = json!({"metadata": {"labels": {"topology.kubernetes.io/zone": "x", "app": "y"}}});
-        copy(&node, &mut pod);
+        copy(|key| node.label(key), &mut pod);
         assert_eq!(
             pod.pointer("/metadata/labels"),
             Some(&json!({"topology.kubernetes.io/zone": "a", "app": "y"}))
         );
         let mut plain = json!({"metadata": {}});
-        copy(&json!({}), &mut plain);
+        copy(|_| None, &mut plain);
         assert_eq!(plain, json!({"metadata": {}}));
     }
 }

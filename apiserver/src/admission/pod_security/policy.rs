@@ -2,11 +2,7 @@
 
 use std::fmt;
 
-use api_types::{
-    field::{Fault, Faults, Path},
-    object::ObjectExt,
-};
-use serde_json::Value;
+use api_types::field::{Fault, Faults, Path};
 
 const PREFIX: &str = "pod-security.kubernetes.io/";
 
@@ -64,16 +60,17 @@ impl fmt::Display for Standard {
     }
 }
 
-/// The policy of a namespace, and what is wrong with its labels: then `enforce` is the strictest, the others nothing.
-pub(super) fn policy(namespace: &Value) -> (Policy, Faults) {
+/// The policy that labels of a namespace say, and what is wrong with them: then `enforce` is the strictest, the others
+/// nothing.
+pub(super) fn policy<'a>(label: impl Fn(&str) -> Option<&'a str>) -> (Policy, Faults) {
     let mut faults = Vec::new();
     let (mut warns, mut enforces) = ((false, false), false);
     let mut read = |mode: &str, when_wrong: Level| {
         let mut standard = Standard { level: Level::Privileged, version: Version::Latest };
         let (key, version_key) = (format!("{PREFIX}{mode}"), format!("{PREFIX}{mode}-version"));
-        let (text, version) = (namespace.label(&key), namespace.label(&version_key));
+        let (text, version) = (label(&key), label(&version_key));
         if let Some(text) = text {
-            standard.level = level(text).unwrap_or_else(|| {
+            standard.level = self::level(text).unwrap_or_else(|| {
                 let why = "must be one of privileged, baseline, restricted";
                 faults.push(Fault::invalid(&Path::new("metadata.labels").key(&key), text, why));
                 when_wrong
@@ -88,7 +85,7 @@ pub(super) fn policy(namespace: &Value) -> (Policy, Faults) {
         }
         match mode {
             "warn" => warns = (text.is_some(), version.is_some()),
-            "enforce" => enforces = text.is_some_and(|text| level(text).is_some()),
+            "enforce" => enforces = text.is_some_and(|text| self::level(text).is_some()),
             _ => {}
         }
         standard
@@ -127,14 +124,12 @@ fn version(text: &str) -> Option<Version> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn of(labels: &[(&str, &str)]) -> (String, String, Vec<String>) {
-        let labels: serde_json::Map<String, Value> =
-            labels.iter().map(|(key, value)| (format!("{PREFIX}{key}"), json!(value))).collect();
-        let (policy, faults) = policy(&json!({"metadata": {"labels": labels}}));
+        let (policy, faults) = policy(|asked| {
+            labels.iter().find(|(key, _)| format!("{PREFIX}{key}") == asked).map(|(_, value)| *value)
+        });
         let faults = faults.iter().map(ToString::to_string).collect();
         (policy.enforce.to_string(), policy.warn.to_string(), faults)
     }
