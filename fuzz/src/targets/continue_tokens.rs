@@ -70,7 +70,8 @@ impl Target for ContinueTokens {
             None => URL_SAFE_NO_PAD.encode(input),
         };
         let mut escaped = String::new();
-        for byte in token.bytes() {
+        // No more than fits a URI.
+        for byte in token.bytes().take(8000) {
             escaped.push_str(&format!("%{byte:02X}"));
         }
         let path = format!("/api/v1/namespaces/default/configmaps?limit=2&continue={escaped}");

@@ -53,23 +53,26 @@ impl Target for Requests {
             let prefix = if names.group.is_empty() { "/api/" } else { "/apis/" };
             let namespace = if names.namespaced { "/namespaces/default" } else { "" };
             let path = format!("{prefix}{version}{namespace}/{}", names.plural);
-            let body = match served.resource.schema() {
-                Some(of) => plausible(of, 0),
-                None => Value::Object(Map::new()),
+            let mut body = match (full(names.group, names.version, names.plural), served.resource.schema()) {
+                (Some(full), _) => full,
+                (None, Some(of)) => plausible(of, 0),
+                (None, None) => Value::Object(Map::new()),
             };
-            let mut body = body;
             body["kind"] = json!(kind.kind);
             body["apiVersion"] = json!(version);
-            body["metadata"] = json!({"name": "a", "labels": {"a": "b"}});
+            // Some kinds are particular about names.
+            let name = body.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("a").to_owned();
+            body["metadata"] = json!({"name": name, "labels": {"a": "b"}});
+            let here = format!("{path}/{name}");
             let mut add = |method: &str, path: &str, headers: &str, body: &[u8]| {
                 seeds.push([format!("{method} {path}\n{headers}\n\n").as_bytes(), body].concat());
             };
             add("POST", &path, "content-type: application/json", body.to_string().as_bytes());
-            add("PUT", &format!("{path}/a"), "content-type: application/json", body.to_string().as_bytes());
+            add("PUT", &here, "content-type: application/json", body.to_string().as_bytes());
             if let Some(of) = served.resource.schema() {
                 let message = protobuf::encode(&body, of);
                 add("POST", &path, "content-type: application/vnd.kubernetes.protobuf", &message);
-                add("GET", &format!("{path}/a"), "accept: application/vnd.kubernetes.protobuf", b"");
+                add("GET", &here, "accept: application/vnd.kubernetes.protobuf", b"");
             }
             add(
                 "GET",
@@ -80,23 +83,23 @@ impl Target for Requests {
             add("GET", &format!("{path}?watch=1&timeoutSeconds=1&allowWatchBookmarks=true"), "", b"");
             add(
                 "PATCH",
-                &format!("{path}/a?fieldManager=f&force=true"),
+                &format!("{here}?fieldManager=f&force=true"),
                 "content-type: application/apply-patch+yaml",
                 body.to_string().as_bytes(),
             );
             add(
                 "PATCH",
-                &format!("{path}/a/status"),
+                &format!("{here}/status"),
                 "content-type: application/merge-patch+json",
                 b"{\"status\":{}}",
             );
             add(
                 "PATCH",
-                &format!("{path}/a"),
+                &here,
                 "content-type: application/json-patch+json",
                 b"[{\"op\":\"remove\",\"path\":\"/metadata/labels\"}]",
             );
-            add("DELETE", &format!("{path}/a?propagationPolicy=Background"), "", b"");
+            add("DELETE", &format!("{here}?propagationPolicy=Background"), "", b"");
             add("DELETE", &format!("{path}?fieldSelector=metadata.name%3Da"), "", b"");
         }
         seeds
@@ -317,6 +320,14 @@ fn fits(value: &Value) -> Result<(), String> {
     let Some(of) = schema().type_of(&version.group, &version.version, string("kind")) else { return Ok(()) };
     let decoded = typed::decode(&text_form::encode_untyped(value), of)?;
     if decoded.strict.is_empty() { Ok(()) } else { Err(decoded.strict.join(", ")) }
+}
+
+/// The full-featured object that the tests of the wire keep of a resource.
+fn full(group: &str, version: &str, plural: &str) -> Option<Value> {
+    let name = format!("{group}.{version}.{plural}.json");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../apiserver/tests/wire/objects");
+    let text = std::fs::read(format!("{folder}/{}", name.trim_start_matches('.'))).ok()?;
+    serde_json::from_slice::<Value>(&text).ok()?.get("object").cloned()
 }
 
 /// An object with some of everything, which need not be valid.
