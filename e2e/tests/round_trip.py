@@ -63,7 +63,9 @@ def main(kubeconfig, folder):
         )
 
     lost, kinds = [], 0
-    for file in sorted(pathlib.Path(folder).glob("*.json")):
+    # What limits others comes last.
+    limits = ("v1.limitranges", "v1.resourcequotas")
+    for file in sorted(pathlib.Path(folder).glob("*.json"), key=lambda file: (file.stem in limits, file.stem)):
         group, version, plural = re.match(r"^(?:(.*)\.)?(v\d+)\.([a-z]+)$", file.stem).groups(default="")
         root = f"/apis/{group}/{version}" if group else f"/api/{version}"
         resources = call("GET", root, "object")["resources"]

@@ -12,6 +12,8 @@ mod requests;
 mod selectors;
 mod yaml;
 
+use serde_json::Value;
+
 /// Something that takes bytes from outside.
 pub trait Target {
     /// Inputs to begin with.
@@ -76,4 +78,19 @@ fn gist(text: &str) -> String {
 /// The input as text, whatever its bytes.
 fn text(input: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(input)
+}
+
+/// Whether values are the same, a large float and the integer it prints as being one number.
+fn same(left: &Value, right: &Value) -> bool {
+    match (left, right) {
+        (Value::Number(left), Value::Number(right)) => left == right || left.as_f64() == right.as_f64(),
+        (Value::Array(left), Value::Array(right)) => {
+            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| same(left, right))
+        }
+        (Value::Object(left), Value::Object(right)) => {
+            left.len() == right.len()
+                && left.iter().all(|(name, value)| right.get(name).is_some_and(|right| same(value, right)))
+        }
+        (left, right) => left == right,
+    }
 }

@@ -93,6 +93,8 @@ fn settle(value: &mut Value, shape: &Shape) {
             for element in map.values_mut() {
                 match (of.as_ref(), &*element) {
                     (Shape::List(_), Value::Array(list)) if list.is_empty() => *element = Value::Null,
+                    // Bytes in a map are never nil again.
+                    (Shape::Bytes, Value::Null) => *element = Value::String(String::new()),
                     _ => settle(element, of),
                 }
             }

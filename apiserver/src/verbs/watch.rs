@@ -36,6 +36,8 @@ use crate::{
 
 /// The shortest time after which the server ends a watch by itself; the longest is twice that.
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
+/// The longest a client may ask for: a time that can still be reckoned with.
+const LIFETIME_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// How many bytes of events go out at once when many are waiting.
 const CHUNK: usize = 64 * 1024;
 
@@ -114,7 +116,8 @@ pub(super) async fn watch(server: &Arc<Server>, mut asked: Asked) -> Result<Answ
     let lifetime = options
         .timeout_seconds
         .filter(|&seconds| seconds > 0)
-        .map_or_else(|| server.runtime.random.jitter(LIFETIME, 1.0), Duration::from_secs);
+        .map_or_else(|| server.runtime.random.jitter(LIFETIME, 1.0), Duration::from_secs)
+        .min(LIFETIME_MAX);
     let frames = Frames {
         server: Arc::clone(server),
         served: Arc::clone(&asked.served),

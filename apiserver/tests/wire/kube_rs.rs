@@ -108,12 +108,10 @@ async fn every_kind(client: Client) -> usize {
             "/v1/configmaps": core::ConfigMap,
             "/v1/endpoints": core::Endpoints,
             "/v1/events": core::Event,
-            "/v1/limitranges": core::LimitRange,
             "/v1/persistentvolumeclaims": core::PersistentVolumeClaim,
             "/v1/pods": core::Pod,
             "/v1/podtemplates": core::PodTemplate,
             "/v1/replicationcontrollers": core::ReplicationController,
-            "/v1/resourcequotas": core::ResourceQuota,
             "/v1/secrets": core::Secret,
             "/v1/serviceaccounts": core::ServiceAccount,
             "/v1/services": core::Service,
@@ -137,6 +135,9 @@ async fn every_kind(client: Client) -> usize {
             "resource.k8s.io/v1/resourceclaims": resource::ResourceClaim,
             "resource.k8s.io/v1/resourceclaimtemplates": resource::ResourceClaimTemplate,
             "storage.k8s.io/v1/csistoragecapacities": storage::CSIStorageCapacity,
+            // What limits others comes last.
+            "/v1/limitranges": core::LimitRange,
+            "/v1/resourcequotas": core::ResourceQuota,
         },
         cluster: {
             "/v1/namespaces": core::Namespace,

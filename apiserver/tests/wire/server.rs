@@ -94,9 +94,11 @@ impl World {
         self.send("GET", path, JSON, accept, b"")
     }
 
-    /// All resources that can be created, with the key of their seed.
+    /// All resources that can be created, with the key of their seed; what limits others comes last.
     pub(crate) fn creatable(&self) -> Vec<(String, Arc<Served>)> {
-        let all = self.server.registry.catalogue.all().into_iter();
+        let mut all: Vec<_> = self.server.registry.catalogue.all();
+        all.sort_by_key(|served| matches!(served.names().plural, "limitranges" | "resourcequotas"));
+        let all = all.into_iter();
         all.filter(|served| served.resource.verbs().contains(&"create") && served.resource.schema().is_some())
             // Its objects are never stored.
             .filter(|served| served.names().plural != "bindings")

