@@ -46,7 +46,7 @@ impl World {
     /// # Panics
     /// When there is none to be had.
     pub fn new(seed: u64) -> Self {
-        let reactor = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let reactor = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
         let reactor = reactor.unwrap_or_else(|error| panic!("no reactor: {error}"));
         let (server, runtime) = reactor.block_on(async {
             let start = jiff::Timestamp::from_second(1_767_225_600).unwrap_or_default();

@@ -35,7 +35,7 @@ pub(crate) struct Answer {
 impl World {
     pub(crate) fn new() -> Self {
         let reactor =
-            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         let runtime = Runtime::simulated("2026-01-01T00:00:00Z".parse().unwrap(), 1);
         let tasks = runtime.tasks.clone();
         let server = reactor.block_on(launch::in_memory(&runtime)).unwrap();
