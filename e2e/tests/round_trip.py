@@ -80,7 +80,15 @@ def main(kubeconfig, folder):
             made = call("POST", path, of, sent)
             # What the model makes of it goes back as an update.
             here = f"{path}/{made.metadata.name}"
-            call("PUT", here, of, made)
+            for attempt in range(5):
+                try:
+                    call("PUT", here, of, made)
+                    break
+                except client.ApiException as error:
+                    # The server itself writes what it thinks of some objects.
+                    if error.status != 409 or attempt == 4:
+                        raise
+                    made = call("GET", here, of)
             raw = plain(call("GET", here, "object"))
             typed = plain(json.loads(json.dumps(api.sanitize_for_serialization(call("GET", here, of)))))
             lost += [f"{file.stem}{it}" for it in differences(raw, typed)]
