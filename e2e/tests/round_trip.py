@@ -16,9 +16,13 @@ TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)$")
 
 def model(group, version, kind):
     """The name of the client's class for a kind."""
-    if kind == "Event":
-        return {"": "CoreV1Event", "events.k8s.io": "EventsV1Event"}[group]
-    return version.capitalize() + kind
+    # Where two groups have types of one name, theirs begin with the group.
+    shared = {
+        ("", "Event"): "CoreV1Event",
+        ("events.k8s.io", "Event"): "EventsV1Event",
+        ("resource.k8s.io", "ResourceClaim"): "ResourceV1ResourceClaim",
+    }
+    return shared.get((group, kind), version.capitalize() + kind)
 
 
 def plain(value):
@@ -57,15 +61,15 @@ def main(kubeconfig, folder):
             method,
             header_params=headers,
             body=body,
-            response_type=response,
+            response_types_map={code: response for code in (200, 201, 202)},
             auth_settings=["BearerToken"],
             _return_http_data_only=True,
         )
 
     lost, kinds = [], 0
-    # What limits others comes last.
-    limits = ("v1.limitranges", "v1.resourcequotas")
-    for file in sorted(pathlib.Path(folder).glob("*.json"), key=lambda file: (file.stem in limits, file.stem)):
+    # What decides about others comes last.
+    last = ("v1.limitranges", "v1.resourcequotas", "scheduling.k8s.io.v1.priorityclasses")
+    for file in sorted(pathlib.Path(folder).glob("*.json"), key=lambda file: (file.stem in last, file.stem)):
         group, version, plural = re.match(r"^(?:(.*)\.)?(v\d+)\.([a-z]+)$", file.stem).groups(default="")
         root = f"/apis/{group}/{version}" if group else f"/api/{version}"
         resources = call("GET", root, "object")["resources"]
