@@ -2,8 +2,6 @@
 //!
 //! Skipped, and said so, where the client cannot be had.
 
-#![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
-
 use std::process::Command;
 
 use e2e::{Cluster, say, tools};
