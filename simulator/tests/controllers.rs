@@ -47,7 +47,12 @@ async fn get(cluster: &Cluster, resource: &Resource, name: &str) -> Value {
 
 async fn list(cluster: &Cluster, resource: &Resource) -> Vec<Value> {
     let selection = client::api::Selection::default();
-    cluster.api.list::<Value>(resource, &selection, &client::api::Page::default()).await.unwrap().items
+    cluster
+        .api
+        .list::<Value>(resource, &selection, &client::api::Page::default())
+        .await
+        .map(|list| list.items)
+        .unwrap_or_default()
 }
 
 async fn until(
