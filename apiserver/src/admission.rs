@@ -118,7 +118,7 @@ pub struct Chain(Arc<Vec<Box<dyn Plugin>>>);
 /// The plugins that are on by default, in upstream's order.
 pub fn default_chain(server: Weak<Server>) -> Chain {
     Chain::new(vec![
-        Box::new(namespace_lifecycle::NamespaceLifecycle(server.clone())),
+        Box::new(namespace_lifecycle::NamespaceLifecycle::new(server.clone())),
         Box::new(limit_ranger::LimitRanger(server.clone())),
         Box::new(service_account::ServiceAccount(server.clone())),
         Box::new(taint_nodes_by_condition::TaintNodesByCondition),

@@ -36,7 +36,7 @@ use crate::{
     },
 };
 
-pub use in_memory::in_memory;
+pub use in_memory::{in_memory, over};
 
 /// A server that is ready, and what belongs to it.
 #[derive(Debug)]

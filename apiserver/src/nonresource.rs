@@ -73,6 +73,7 @@ pub(crate) async fn answer(
         "version" => document(parts, query, &discovery::version::document()),
         "metrics" if path == "/metrics" => {
             server.metrics.requests.publish_in_flight();
+            server.figures.publish(server).await;
             Ok(respond::bytes(200, metrics::CONTENT_TYPE, server.metrics.render()))
         }
         "metrics" if path == "/metrics/slis" => {

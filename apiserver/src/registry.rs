@@ -193,6 +193,10 @@ pub fn store_failure(error: &store::Error) -> Status {
         store::Error::Unavailable { reason, .. } => {
             Status::unavailable(format!("the store is unavailable: {reason}"))
         }
+        // As upstream tells what etcd says and it has no reason of its own for.
+        store::Error::NoSpace { reason, .. } | store::Error::TooLarge(reason) => {
+            Status::failure(500, "", reason)
+        }
         store::Error::Compacted { .. } => {
             Status::expired("The resourceVersion for the provided request is too old.")
         }

@@ -43,6 +43,7 @@ use crate::{
     },
     registry::{Registry, addresses::Addresses, catalogue::Catalogue, warnings::Warnings},
     startup,
+    storage::{Figures, Measured},
     verbs::{self, Asked},
 };
 
@@ -82,6 +83,8 @@ pub struct Server {
     pub metrics: Metrics,
     /// What probes are told.
     pub health: Health,
+    /// How much is stored, as it was last counted.
+    pub figures: Figures,
     /// The parts of the control plane and how they are.
     pub components: Components,
     started: Hook,
@@ -110,6 +113,7 @@ impl Server {
         let metrics = Metrics::new();
         let mut health = Health::new(metrics.slis.clone());
         let components = Components::new(Arc::clone(&backend));
+        let backend = Measured::over(backend, metrics.storage.clone());
         for (name, endpoints) in [("etcd", EVERYWHERE), ("etcd-readiness", READY)] {
             let store = Arc::clone(&components.store);
             health.add(name, endpoints, move || store.last());
@@ -120,7 +124,7 @@ impl Server {
         });
         let started = health.hook("rbac/bootstrap-roles");
         Arc::new_cyclic(|server| {
-            let catalogue = Catalogue::built_in(&backend, &runtime.tasks);
+            let catalogue = Catalogue::built_in(&backend, &runtime.tasks, &metrics.cache.watch);
             let documents = nonresource::Documents::new(&catalogue);
             let registry = Registry {
                 catalogue,
@@ -133,6 +137,7 @@ impl Server {
             Self {
                 identity: Identity::new(identity, server.clone(), &runtime),
                 metrics,
+                figures: Figures::default(),
                 health,
                 components,
                 started,

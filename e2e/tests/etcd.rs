@@ -86,7 +86,7 @@ fn the_all_in_one_runs_on_etcd_and_outlives_kill_9() {
 
 #[test]
 fn what_upstream_stored_is_served_as_upstream_serves_it() {
-    let Some(sample) = sample() else { return };
+    let sample = sample();
     let Some(etcd) = Etcd::start().unwrap() else { return };
     for stored in &sample {
         etcd.put(stored["key"].as_str().unwrap(), &decode(stored["value"].as_str().unwrap())).unwrap();
@@ -121,15 +121,10 @@ fn what_upstream_stored_is_served_as_upstream_serves_it() {
     cluster.kubectl("create service nodeport more --namespace shop --tcp=80:80");
 }
 
-/// The values upstream stored, with the objects it served, where they are at hand.
-#[expect(clippy::print_stdout, reason = "a test that does nothing says so")]
-fn sample() -> Option<Vec<Value>> {
-    let file = tools::workspace().parent()?.join("shared/reference/etcd-sample/upstream-1.36.json");
-    let Ok(text) = std::fs::read_to_string(&file) else {
-        println!("skipped: what upstream stored is not at hand");
-        return None;
-    };
-    Some(serde_json::from_str(&text).unwrap())
+/// The values upstream stored, with the objects it served.
+fn sample() -> Vec<Value> {
+    let file = tools::workspace().join("apiserver/src/storage/tests/upstream-1.36.json");
+    serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
 }
 
 /// Where an object is served.

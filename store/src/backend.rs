@@ -108,10 +108,18 @@ pub enum Error {
         /// Where the store is.
         current: Revision,
     },
-    /// The backend cannot take the write now (disk full, connection lost): nothing was written, or it is not known.
+    /// The backend cannot take the write now (disk fails, connection lost): nothing was written, or it is not known.
     #[error("store unavailable: {reason}")]
     Unavailable {
         /// What is wrong, for people.
+        reason: String,
+        /// Whether the write may have happened all the same.
+        outcome_unknown: bool,
+    },
+    /// There is no room for the write, on the disk or within etcd's quota. Reads and deletions may still work.
+    #[error("{reason}")]
+    NoSpace {
+        /// What is full, for people.
         reason: String,
         /// Whether the write may have happened all the same.
         outcome_unknown: bool,
@@ -193,6 +201,18 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Bytes the store takes on disk, if it knows (for `apiserver_storage_size_bytes`).
     fn size(&self) -> Option<u64> {
         None
+    }
+}
+
+// === impl Error ===
+
+impl Error {
+    /// Whether a write that ended so may have happened all the same.
+    pub fn is_outcome_unknown(&self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable { outcome_unknown: true, .. } | Self::NoSpace { outcome_unknown: true, .. }
+        )
     }
 }
 

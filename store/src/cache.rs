@@ -302,6 +302,7 @@ impl From<backend::Error> for Error {
             | backend::Error::NotFound(_)
             | backend::Error::Conflict(_)
             | backend::Error::Unavailable { .. }
+            | backend::Error::NoSpace { .. }
             | backend::Error::TooLarge(_)
             | backend::Error::Corrupt(_)) => Self::Store(error),
         }

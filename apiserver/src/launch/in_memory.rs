@@ -7,7 +7,7 @@ use std::{
 };
 
 use runtime::Runtime;
-use store::backend::memory::Memory;
+use store::{Backend, Memory};
 
 use crate::{
     authn::keys::{PublicKeys, SigningKey},
@@ -22,6 +22,14 @@ use crate::{
 /// # Errors
 /// None that a caller could do something about.
 pub async fn in_memory(runtime: &Runtime) -> anyhow::Result<Arc<Server>> {
+    over(Arc::new(Memory::new(&runtime.tasks)), runtime).await
+}
+
+/// The same over a store that may hold something already.
+///
+/// # Errors
+/// Trouble with the store.
+pub async fn over(backend: Arc<dyn Backend>, runtime: &Runtime) -> anyhow::Result<Arc<Server>> {
     let config = Config {
         modes: mode::parse("Node,RBAC")?,
         service_cidrs: vec!["10.0.0.0/24".parse()?],
@@ -29,7 +37,6 @@ pub async fn in_memory(runtime: &Runtime) -> anyhow::Result<Arc<Server>> {
         advertise: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 6443),
         allow_privileged: true,
     };
-    let backend = Arc::new(Memory::new(&runtime.tasks));
     let server = Server::new(config, identity(runtime)?, backend, runtime.clone());
     server.start().await.map_err(|status| anyhow::anyhow!("the server cannot start: {status}"))?;
     Ok(server)

@@ -207,19 +207,8 @@ pub struct Audit {
 /// The watch caches, by `group` and `resource`.
 #[derive(Clone, Debug)]
 pub struct Cache {
-    /// Times a cache was filled.
-    pub initializations: IntCounterVec,
-    /// Events that came from the store.
-    pub events_received: IntCounterVec,
-    /// Events that went to watchers.
-    pub events_dispatched: IntCounterVec,
-    /// Watchers closed because they were too slow.
-    pub terminated_watchers: IntCounterVec,
-    /// Seconds spent waiting for a cache to be fresh.
-    pub read_wait: HistogramVec,
-    /// Reads that had to be fresh; `success`, `fallback`.
-    pub consistent_reads: IntCounterVec,
-    resource_version: IntGaugeVec,
+    /// What the caches count themselves.
+    pub watch: store::cache::Metrics,
     lists: IntCounterVec,
     list_fetched: IntCounterVec,
     list_returned: IntCounterVec,
@@ -230,8 +219,8 @@ pub struct Cache {
 pub struct Storage {
     objects: IntGaugeVec,
     objects_by_group: IntGaugeVec,
+    size_estimate: IntGaugeVec,
     size: GaugeVec,
-    events_received: IntCounterVec,
     request_duration: HistogramVec,
     requests: IntCounterVec,
     request_errors: IntCounterVec,
@@ -288,7 +277,6 @@ const INDICATOR: &[f64] = &[
 ];
 const WATCH_LIST: &[f64] =
     &[0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 2.0, 4.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0];
-const READ_WAIT: &[f64] = &[0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0];
 const ADMISSION: &[f64] = &[0.005, 0.025, 0.1, 0.5, 1.0, 2.5];
 const WEBHOOK: &[f64] = &[0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 25.0];
 const FLOW: &[f64] = &[0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0];
@@ -777,42 +765,7 @@ impl Cache {
     fn new(make: &Maker<'_>) -> Self {
         let of_resource = &["group", "resource"];
         Self {
-            initializations: make.counters(
-                "apiserver_watch_cache_initializations_total",
-                "[ALPHA] Times a watch cache was filled.",
-                of_resource,
-            ),
-            events_received: make.counters(
-                "apiserver_watch_cache_events_received_total",
-                "[ALPHA] Events that a watch cache got.",
-                of_resource,
-            ),
-            events_dispatched: make.counters(
-                "apiserver_watch_cache_events_dispatched_total",
-                "[ALPHA] Events that a watch cache gave to its watchers.",
-                of_resource,
-            ),
-            terminated_watchers: make.counters(
-                "apiserver_terminated_watchers_total",
-                "[ALPHA] Watchers that were closed because they did not keep up.",
-                of_resource,
-            ),
-            read_wait: make.histograms(
-                "apiserver_watch_cache_read_wait_seconds",
-                "[ALPHA] Seconds that a read waited for the watch cache to be fresh.",
-                of_resource,
-                READ_WAIT.to_vec(),
-            ),
-            consistent_reads: make.counters(
-                "apiserver_watch_cache_consistent_read_total",
-                "[ALPHA] Reads of the watch cache that had to be fresh.",
-                &["group", "resource", "success", "fallback"],
-            ),
-            resource_version: make.gauges(
-                "apiserver_watch_cache_resource_version",
-                "[ALPHA] The revision that the watch cache has seen, its last 15 digits.",
-                of_resource,
-            ),
+            watch: store::cache::Metrics::register(make.0).expect("every metric is registered once"),
             lists: make.counters(
                 "apiserver_cache_list_total",
                 "[ALPHA] Lists that the watch cache served.",
@@ -838,13 +791,6 @@ impl Cache {
         self.list_fetched.with_label_values(&[group, resource, index]).inc_by(count(fetched));
         self.list_returned.with_label_values(&[group, resource]).inc_by(count(returned));
     }
-
-    /// The cache has seen this revision.
-    pub fn seen(&self, group: &str, resource: &str, revision: u64) {
-        // So that it stays exact as a floating point number.
-        let digits = i64::try_from(revision % 1_000_000_000_000_000).unwrap_or_default();
-        self.resource_version.with_label_values(&[group, resource]).set(digits);
-    }
 }
 
 // === impl Storage ===
@@ -863,26 +809,26 @@ impl Storage {
                 "[ALPHA] Stored objects.",
                 &["group", "resource"],
             ),
+            size_estimate: make.gauges(
+                "apiserver_resource_size_estimate_bytes",
+                "[ALPHA] Bytes that the stored objects of a resource have, about.",
+                &["group", "resource"],
+            ),
             size: make.real_gauges(
                 "apiserver_storage_size_bytes",
                 "[STABLE] Bytes that the store takes on disk.",
                 &["storage_cluster_id"],
             ),
-            events_received: make.counters(
-                "apiserver_storage_events_received_total",
-                "[BETA] Events that came from the store.",
-                &["group", "resource"],
-            ),
             request_duration: make.histograms(
                 "etcd_request_duration_seconds",
-                "[ALPHA] Seconds that a request to etcd took.",
+                "[ALPHA] Seconds that a request to the store took.",
                 operation,
                 LATENCY.to_vec(),
             ),
-            requests: make.counters("etcd_requests_total", "[ALPHA] Requests to etcd.", operation),
+            requests: make.counters("etcd_requests_total", "[ALPHA] Requests to the store.", operation),
             request_errors: make.counters(
                 "etcd_request_errors_total",
-                "[ALPHA] Requests to etcd that failed.",
+                "[ALPHA] Requests to the store that failed.",
                 operation,
             ),
         }
@@ -900,13 +846,14 @@ impl Storage {
         self.size.with_label_values(&[cluster])
     }
 
-    /// An event came from the store.
-    pub fn event_received(&self, group: &str, resource: &str) {
-        self.events_received.with_label_values(&[group, resource]).inc();
+    /// The objects of a resource have so many bytes.
+    pub fn estimated(&self, resource: &api_types::kind::GroupResource, bytes: usize) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.size_estimate.with_label_values(&[&resource.group, &resource.resource]).set(bytes);
     }
 
-    /// etcd was asked. Only for the etcd backend: these are figures of a server over the wire.
-    pub fn etcd_asked(&self, operation: &str, group: &str, resource: &str, ok: bool, elapsed: Duration) {
+    /// The store was asked, whichever it is: dashboards look here for how fast it is and whether it fails.
+    pub fn asked(&self, operation: &str, group: &str, resource: &str, ok: bool, elapsed: Duration) {
         let labels = [operation, group, resource];
         self.requests.with_label_values(&labels).inc();
         self.request_duration.with_label_values(&labels).observe(elapsed.as_secs_f64());

@@ -56,6 +56,7 @@ pub struct Storage {
     pub other_versions: Vec<(String, Conversion)>,
     backend: Arc<dyn Backend>,
     tasks: Tasks,
+    metrics: cache::Metrics,
     cache: Mutex<Option<Cache>>,
 }
 
@@ -92,6 +93,7 @@ impl Storage {
                             .iter()
                             .find(|field| field.label == "spec.nodeName")
                             .map(|field| field.label.to_owned()),
+                        metrics: self.metrics.clone(),
                         ..cache::Config::default()
                     },
                     &self.tasks,
@@ -159,8 +161,8 @@ impl Served {
 // === impl Catalogue ===
 
 impl Catalogue {
-    /// The built-in kinds over a store.
-    pub fn built_in(backend: &Arc<dyn Backend>, tasks: &Tasks) -> Self {
+    /// The built-in kinds over a store. Their watch caches count in these metrics.
+    pub fn built_in(backend: &Arc<dyn Backend>, tasks: &Tasks, metrics: &cache::Metrics) -> Self {
         let mut table = Table::new();
         let (plain, converted): (Vec<_>, Vec<_>) =
             crate::resources::all().into_iter().partition(|resource| resource.conversion().is_none());
@@ -178,6 +180,7 @@ impl Catalogue {
                 resource: Arc::clone(&resource),
                 backend: Arc::clone(backend),
                 tasks: tasks.clone(),
+                metrics: metrics.clone(),
                 cache: Mutex::new(None),
             });
             table.insert(key(&resource.names()), Arc::new(Served { resource, storage, conversion: None }));

@@ -66,6 +66,8 @@ struct Token {
 /// What a list found.
 pub(super) struct Found {
     pub(super) objects: Vec<Arc<Object>>,
+    /// How many objects were looked at for it.
+    pub(super) looked_at: usize,
     pub(super) revision: Revision,
     pub(super) continuation: String,
     pub(super) remaining: Option<u64>,
@@ -74,6 +76,8 @@ pub(super) struct Found {
 pub(super) async fn list(server: &Arc<Server>, asked: Asked) -> Result<Answer, Status> {
     let options = List::read(&asked.query, asked.served.resource.as_ref(), false)?;
     let found = find(&asked, &options).await?;
+    let names = asked.served.storage.resource.names();
+    server.metrics.cache.listed(names.group, names.plural, "", found.looked_at, found.objects.len());
     answer(server, &asked, found)
 }
 
@@ -228,21 +232,27 @@ pub(super) async fn find(asked: &Asked, options: &List) -> Result<Found, Status>
 
     let mut objects = Vec::new();
     let mut last: Option<Arc<str>> = None;
-    let mut more = false;
+    let (mut more, mut looked_at) = (false, 0);
     for object in snapshot.range(&prefix, after.as_deref()) {
         // Whatever comes after a full page makes another one: it is not looked at whether it will be selected.
         if limit > 0 && objects.len() == limit {
             more = true;
             break;
         }
+        looked_at += 1;
         if !matches(&options.labels, &options.fields, &object.header) {
             continue;
         }
         last = Some(Arc::clone(&object.key));
         objects.push(Arc::clone(object));
     }
-    let mut found =
-        Found { objects, revision: snapshot.revision, continuation: String::new(), remaining: None };
+    let mut found = Found {
+        objects,
+        looked_at,
+        revision: snapshot.revision,
+        continuation: String::new(),
+        remaining: None,
+    };
     if let (true, Some(last)) = (more, last) {
         let start = last.strip_prefix(prefix.as_str()).unwrap_or_default();
         found.continuation = token(snapshot.revision.0, &format!("{start}\0"));

@@ -474,3 +474,30 @@ async fn a_watch_says_goodbye_with_a_bookmark() {
         }
     }
 }
+
+/// A namespace is looked up in the cache, which may not know it yet, or not know yet that it goes.
+#[tokio::test]
+async fn nothing_is_made_in_a_namespace_that_is_not_there_or_goes() {
+    let server = server().await;
+    let map = json!({"metadata": {"name": "a"}});
+    let maps = |namespace: &str| format!("/api/v1/namespaces/{namespace}/configmaps");
+    let refused = post(&server, &maps("nosuch"), &map).await;
+    assert_eq!((refused.code, refused.message()), (404, "namespaces \"nosuch\" not found".to_owned()));
+    for round in 0..20 {
+        let name = format!("n-{round}");
+        made(&server, "/api/v1/namespaces", &json!({"metadata": {"name": name}})).await;
+        // At once, whatever the cache has seen.
+        made(&server, &maps(&name), &map).await;
+        let gone = send(&server, "DELETE", &format!("/api/v1/namespaces/{name}"), &[], String::new()).await;
+        assert_eq!(gone.code, 200, "{}", gone.message());
+        let refused = post(&server, &maps(&name), &json!({"metadata": {"name": "b"}})).await;
+        assert_eq!(refused.code, 403, "{}", refused.message());
+        assert!(refused.message().ends_with("because it is being terminated"), "{}", refused.message());
+        assert_eq!(refused.json()["details"]["causes"][0]["reason"], "NamespaceTerminating");
+        // What is there can still be changed, so that it can be cleaned up.
+        let changed =
+            patch(&server, &format!("{}/a", maps(&name)), "merge-patch+json", &json!({"data": {"k": "v"}}))
+                .await;
+        assert_eq!(changed.code, 200, "{}", changed.message());
+    }
+}

@@ -71,7 +71,9 @@ impl Shared {
                 }
             }
             if page.remaining == 0 {
-                return Ok(Snapshot::new(revision, objects));
+                let snapshot = Snapshot::new(revision, objects);
+                self.counts.listed(snapshot.len());
+                return Ok(snapshot);
             }
         }
     }

@@ -151,6 +151,7 @@ impl Feed {
             }
         };
         shared.counts.initializations.inc();
+        shared.counts.listed(objects.len());
         if known.revision == Revision(0) || revision < known.revision {
             self.reset(revision, objects);
             return Ok(());
@@ -198,6 +199,7 @@ impl Feed {
             }
             let update = match event {
                 Event::Progress(revision) => {
+                    shared.counts.progress.inc();
                     reached = reached.max(revision);
                     continue;
                 }
@@ -220,7 +222,7 @@ impl Feed {
             reached = reached.max(update.revision());
             updates.push(update);
         }
-        shared.counts.received.inc_by(u64::try_from(updates.len()).unwrap_or_default());
+        shared.counts.received(updates.len());
         self.publish(updates, reached, false).await;
     }
 

@@ -11,12 +11,18 @@ pub struct Metrics {
     initializations: IntCounterVec,
     init_events: IntCounterVec,
     received: IntCounterVec,
+    stored: IntCounterVec,
+    progress: IntCounterVec,
     dispatched: IntCounterVec,
     terminated: IntCounterVec,
     unreadable: IntCounterVec,
     consistent_reads: IntCounterVec,
     read_wait: HistogramVec,
     resource_version: IntGaugeVec,
+    lists: IntCounterVec,
+    list_fetched: IntCounterVec,
+    list_evaluated: IntCounterVec,
+    list_returned: IntCounterVec,
 }
 
 /// The counters of one cache.
@@ -24,7 +30,9 @@ pub struct Metrics {
 pub(super) struct Counts {
     pub(super) initializations: IntCounter,
     pub(super) init_events: IntCounter,
-    pub(super) received: IntCounter,
+    received: IntCounter,
+    stored: IntCounter,
+    pub(super) progress: IntCounter,
     pub(super) dispatched: IntCounter,
     pub(super) terminated: IntCounter,
     pub(super) unreadable: IntCounter,
@@ -32,6 +40,10 @@ pub(super) struct Counts {
     pub(super) failed_reads: IntCounter,
     pub(super) read_wait: Histogram,
     pub(super) resource_version: IntGauge,
+    lists: IntCounter,
+    list_fetched: IntCounter,
+    list_evaluated: IntCounter,
+    list_returned: IntCounter,
 }
 
 const LABELS: &[&str] = &["group", "resource"];
@@ -48,37 +60,61 @@ impl Default for Metrics {
         Self {
             initializations: counter(
                 "apiserver_watch_cache_initializations_total",
-                "Counter of watch cache initializations broken by resource type.",
+                "[ALPHA] Times a watch cache was filled.",
             ),
             init_events: counter(
                 "apiserver_init_events_total",
-                "Counter of init events processed in watch cache broken by resource type.",
+                "[ALPHA] Objects that a watch cache was filled with.",
             ),
             received: counter(
                 "apiserver_watch_cache_events_received_total",
-                "Counter of events received in watch cache broken by resource type.",
+                "[ALPHA] Events that a watch cache got.",
+            ),
+            stored: counter(
+                "apiserver_storage_events_received_total",
+                "[BETA] Events that came from the store.",
+            ),
+            progress: counter(
+                "etcd_bookmark_total",
+                "[ALPHA] Times the store said how far a watch of it is.",
             ),
             dispatched: counter(
                 "apiserver_watch_cache_events_dispatched_total",
-                "Counter of events dispatched in watch cache broken by resource type.",
+                "[ALPHA] Events that a watch cache gave to its watchers.",
             ),
             terminated: counter(
                 "apiserver_terminated_watchers_total",
-                "Counter of watchers closed due to unresponsiveness broken by resource type.",
+                "[ALPHA] Watchers that were closed because they did not keep up.",
             ),
             unreadable: counter(
                 "apiserver_watch_cache_unreadable_objects_total",
-                "Counter of stored objects the watch cache could not read and left out, broken by resource type.",
+                "[ALPHA] Stored objects that the watch cache could not read and left out.",
+            ),
+            lists: counter("apiserver_storage_list_total", "[ALPHA] Lists that were read from the store."),
+            list_fetched: counter(
+                "apiserver_storage_list_fetched_objects_total",
+                "[ALPHA] Objects that lists read from the store.",
+            ),
+            list_evaluated: counter(
+                "apiserver_storage_list_evaluated_objects_total",
+                "[ALPHA] Objects that lists from the store looked at.",
+            ),
+            list_returned: counter(
+                "apiserver_storage_list_returned_objects_total",
+                "[ALPHA] Objects that lists from the store returned.",
             ),
             consistent_reads: IntCounterVec::new(
-                Opts::new("apiserver_watch_cache_consistent_read_total", "Counter for consistent reads from cache."),
+                Opts::new(
+                    "apiserver_watch_cache_consistent_read_total",
+                    "[ALPHA] Reads of the watch cache that had to be fresh.",
+                ),
                 &["group", "resource", "success", "fallback"],
             )
             .expect("a valid name"),
             read_wait: HistogramVec::new(
                 HistogramOpts::new(
                     "apiserver_watch_cache_read_wait_seconds",
-                    "Histogram of time spent waiting for a watch cache to become fresh.",
+                    "[ALPHA] Seconds that a read waited for the watch cache to be fresh.",
                 )
                 .buckets(READ_WAIT_SECONDS.to_vec()),
                 LABELS,
@@ -87,7 +123,7 @@ impl Default for Metrics {
             resource_version: IntGaugeVec::new(
                 Opts::new(
                     "apiserver_watch_cache_resource_version",
-                    "Current resource version of watch cache broken by resource type. This is truncated to the 15 least significant digits.",
+                    "[ALPHA] The revision that the watch cache has seen, its last 15 digits.",
                 ),
                 LABELS,
             )
@@ -103,21 +139,32 @@ impl Metrics {
     /// If it shows some of these names already.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let metrics = Self::default();
-        let all: [Box<dyn Collector>; 9] = [
+        let all: [Box<dyn Collector>; 15] = [
             Box::new(metrics.initializations.clone()),
             Box::new(metrics.init_events.clone()),
             Box::new(metrics.received.clone()),
+            Box::new(metrics.stored.clone()),
+            Box::new(metrics.progress.clone()),
             Box::new(metrics.dispatched.clone()),
             Box::new(metrics.terminated.clone()),
             Box::new(metrics.unreadable.clone()),
             Box::new(metrics.consistent_reads.clone()),
             Box::new(metrics.read_wait.clone()),
             Box::new(metrics.resource_version.clone()),
+            Box::new(metrics.lists.clone()),
+            Box::new(metrics.list_fetched.clone()),
+            Box::new(metrics.list_evaluated.clone()),
+            Box::new(metrics.list_returned.clone()),
         ];
         for collector in all {
             registry.register(collector)?;
         }
         Ok(metrics)
+    }
+
+    /// Shows the counters of a cache before it has counted anything.
+    pub fn announce(&self, name: &str) {
+        let _ = self.of(name);
     }
 
     /// Of a cache named as `resource.group`.
@@ -128,6 +175,8 @@ impl Metrics {
             initializations: self.initializations.with_label_values(labels),
             init_events: self.init_events.with_label_values(labels),
             received: self.received.with_label_values(labels),
+            stored: self.stored.with_label_values(labels),
+            progress: self.progress.with_label_values(labels),
             dispatched: self.dispatched.with_label_values(labels),
             terminated: self.terminated.with_label_values(labels),
             unreadable: self.unreadable.with_label_values(labels),
@@ -135,6 +184,30 @@ impl Metrics {
             failed_reads: self.consistent_reads.with_label_values(&[group, resource, "false", "false"]),
             read_wait: self.read_wait.with_label_values(labels),
             resource_version: self.resource_version.with_label_values(labels),
+            lists: self.lists.with_label_values(labels),
+            list_fetched: self.list_fetched.with_label_values(labels),
+            list_evaluated: self.list_evaluated.with_label_values(labels),
+            list_returned: self.list_returned.with_label_values(labels),
         }
+    }
+}
+
+// === impl Counts ===
+
+impl Counts {
+    /// Events came from the store, which is where all events of a cache come from.
+    pub(super) fn received(&self, events: usize) {
+        let events = u64::try_from(events).unwrap_or(u64::MAX);
+        self.received.inc_by(events);
+        self.stored.inc_by(events);
+    }
+
+    /// The whole prefix was read from the store. All that is read is looked at and returned: the cache selects later.
+    pub(super) fn listed(&self, objects: usize) {
+        let objects = u64::try_from(objects).unwrap_or(u64::MAX);
+        self.lists.inc();
+        self.list_fetched.inc_by(objects);
+        self.list_evaluated.inc_by(objects);
+        self.list_returned.inc_by(objects);
     }
 }

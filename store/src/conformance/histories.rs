@@ -227,7 +227,7 @@ impl World {
             drop(store);
             let outcome = match &result {
                 Ok(revision) => Outcome::At(*revision),
-                Err(Error::Unavailable { outcome_unknown: true, .. }) => Outcome::Unknown,
+                Err(error) if error.is_outcome_unknown() => Outcome::Unknown,
                 Err(_) => Outcome::Refused,
             };
             match result {

@@ -63,19 +63,12 @@ fn everything() -> Metrics {
     metrics.audit.events.inc();
     metrics.audit.levels.with_label_values(&["Metadata"]).inc();
     let cache = &metrics.cache;
-    for counter in
-        [&cache.initializations, &cache.events_received, &cache.events_dispatched, &cache.terminated_watchers]
-    {
-        counter.with_label_values(&["", "pods"]).inc();
-    }
-    cache.read_wait.with_label_values(&["", "pods"]).observe(1.0);
-    cache.consistent_reads.with_label_values(&["", "pods", "true", "false"]).inc();
+    cache.watch.announce("pods");
     cache.listed("", "pods", "", 7, 3);
-    cache.seen("", "pods", 1_000_000_000_000_123);
     metrics.storage.stored(&api_types::kind::GroupResource::new("apps", "deployments"), 4);
     metrics.storage.size("").set(12.0);
-    metrics.storage.event_received("", "pods");
-    metrics.storage.etcd_asked("get", "", "pods", false, second);
+    metrics.storage.estimated(&api_types::kind::GroupResource::new("apps", "deployments"), 4000);
+    metrics.storage.asked("get", "", "pods", false, second);
     metrics
 }
 
@@ -117,8 +110,13 @@ const UPSTREAM: &[(&str, &str, &str)] = &[
         "code component dry_run group resource scope subresource system_client verb version",
     ),
     ("apiserver_resource_objects", "gauge", "group resource"),
+    ("apiserver_resource_size_estimate_bytes", "gauge", "group resource"),
     ("apiserver_response_sizes", "histogram", "component group resource scope subresource verb version"),
     ("apiserver_storage_events_received_total", "counter", "group resource"),
+    ("apiserver_storage_list_evaluated_objects_total", "counter", "group resource"),
+    ("apiserver_storage_list_fetched_objects_total", "counter", "group resource"),
+    ("apiserver_storage_list_returned_objects_total", "counter", "group resource"),
+    ("apiserver_storage_list_total", "counter", "group resource"),
     ("apiserver_storage_objects", "gauge", "resource"),
     ("apiserver_storage_size_bytes", "gauge", "storage_cluster_id"),
     ("apiserver_tls_handshake_errors_total", "counter", ""),
@@ -136,6 +134,7 @@ const UPSTREAM: &[(&str, &str, &str)] = &[
     ("authentication_duration_seconds", "histogram", "result"),
     ("authorization_attempts_total", "counter", "result"),
     ("authorization_duration_seconds", "histogram", "result"),
+    ("etcd_bookmark_total", "counter", "group resource"),
     ("etcd_request_duration_seconds", "histogram", "group operation resource"),
     ("etcd_requests_total", "counter", "group operation resource"),
     (
@@ -184,7 +183,6 @@ fn a_request_is_counted_timed_and_measured() {
     has(&metrics, &format!(r#"apiserver_response_sizes_bucket{{{pods},le="10000"}} 1"#));
     has(&metrics, &format!("apiserver_longrunning_requests{{{pods}}} 0"));
     has(&metrics, r#"authenticated_user_requests{username="email_id"} 1"#);
-    has(&metrics, r#"apiserver_watch_cache_resource_version{group="",resource="pods"} 123"#);
     has(&metrics, r#"apiserver_storage_objects{resource="deployments.apps"} 4"#);
     has(
         &metrics,

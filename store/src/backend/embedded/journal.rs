@@ -9,7 +9,7 @@
 use std::{io, sync::Arc};
 
 use super::{
-    super::{Revision, mvcc::Change},
+    super::{Error, Revision, mvcc::Change},
     Options,
     disk::{Disk, File},
     format::{self, Kind, Record},
@@ -57,6 +57,8 @@ pub(super) struct Failure {
     pub(super) reason: String,
     /// The group may be found in the log if the process ends now.
     pub(super) outcome_unknown: bool,
+    /// The disk is full: it is not broken, and will do once there is room.
+    pub(super) no_space: bool,
 }
 
 /// What there is to write besides changes.
@@ -110,6 +112,7 @@ impl Journal {
             return Err(Failure {
                 reason: format!("{reason}; and no new file can be begun: {}", error.source),
                 outcome_unknown: false,
+                no_space: is_no_space(&error.source),
             });
         }
         self.encode(changes, stamp);
@@ -118,7 +121,7 @@ impl Journal {
             self.broken = Some(reason.clone());
             // With a new file begun, the failed group is no longer part of the log, whatever the old one has.
             let outcome_unknown = self.begin_segment().is_err();
-            return Err(Failure { reason, outcome_unknown });
+            return Err(Failure { reason, outcome_unknown, no_space: is_no_space(&error) });
         }
         self.durable = changes.last().map_or(self.durable, |change| change.revision);
         self.compacted = self.compacted.max(stamp.compact.unwrap_or_default());
@@ -222,6 +225,24 @@ impl Journal {
                 tracing::warn!(name, %error, "cannot remove a file that is no longer needed");
             }
         }
+    }
+}
+
+fn is_no_space(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+// === impl Failure ===
+
+impl Failure {
+    pub(super) fn error(&self) -> Error {
+        let (reason, outcome_unknown) = (self.reason.clone(), self.outcome_unknown);
+        if self.no_space {
+            let reason = format!("the disk of the store is full: {reason}");
+            return Error::NoSpace { reason, outcome_unknown };
+        }
+        Error::Unavailable { reason, outcome_unknown }
     }
 }
 

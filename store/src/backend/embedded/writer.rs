@@ -268,8 +268,7 @@ impl Writer {
                 self.not_before = now.saturating_add(u64::try_from(RETRY.as_millis()).unwrap_or_default());
                 for (reply, _) in answers {
                     // Even a refusal may rest on a write of the same group that did not happen.
-                    let (reason, outcome_unknown) = (failure.reason.clone(), failure.outcome_unknown);
-                    let _ = reply.send(Err(Error::Unavailable { reason, outcome_unknown }));
+                    let _ = reply.send(Err(failure.error()));
                 }
                 return;
             }

@@ -388,12 +388,9 @@ impl Failure {
         let text = describe(&self.status);
         match self.status.code() {
             Code::InvalidArgument if text.contains("too large") => Error::TooLarge(text),
-            Code::ResourceExhausted if text.contains("space exceeded") => Error::Unavailable {
-                reason: format!(
-                    "etcd is out of space ({text}): compact and defragment it or raise its quota, then disarm the alarm"
-                ),
-                outcome_unknown: false,
-            },
+            Code::ResourceExhausted if text.contains("space exceeded") => {
+                Error::NoSpace { reason: text, outcome_unknown: false }
+            }
             _ => Error::Unavailable { reason: format!("etcd: {text}"), outcome_unknown: self.perhaps_done },
         }
     }
