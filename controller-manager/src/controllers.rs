@@ -4,6 +4,7 @@
 //! leader election come with the harness; the service account names the role it works under.
 
 pub mod cluster_role_aggregation;
+pub mod device_taint_eviction;
 pub mod endpoint_slice;
 pub mod endpoint_slice_mirroring;
 pub mod endpoints;
@@ -29,7 +30,9 @@ pub mod replica_set;
 pub mod replication_controller;
 pub mod stateful_set;
 
+pub mod attach_detach;
 pub mod ephemeral_volume;
+pub mod expander;
 pub mod persistent_volume_binder;
 pub mod pv_protection;
 pub mod pvc_protection;
@@ -37,12 +40,18 @@ pub mod resource_claim;
 pub mod resource_quota;
 pub mod vac_protection;
 
+pub mod bootstrap_signer;
 pub mod csr_approving;
 pub mod csr_cleaner;
 pub mod csr_signing;
+pub mod legacy_service_account_token_cleaner;
 pub mod service_account_token;
+pub mod token_cleaner;
 
-use client::controller::{Manager, Options as Workers};
+use client::{
+    Caches,
+    controller::{Manager, Options as Workers},
+};
 
 use crate::Options;
 
@@ -61,6 +70,30 @@ pub struct Entry {
     /// Starts it.
     pub start: fn(&Manager, Workers, &Options),
 }
+
+/// The controllers that only run if they are asked for by name, as upstream's.
+const ON_REQUEST: [&str; 2] = ["bootstrap-signer-controller", "token-cleaner-controller"];
+
+/// Controllers of upstream, with their aliases, that have nothing to do here: those that need a cloud, those of features
+/// that are off by default in 1.36, and one that asks what only a cluster with SELinux knows. Whoever leaves one of them
+/// out is understood.
+pub const ELSEWHERE: [(&str, &str); 12] = [
+    ("cloud-node-lifecycle-controller", "cloud-node-lifecycle"),
+    ("service-lb-controller", "service"),
+    ("node-route-controller", "route"),
+    (
+        "kube-apiserver-serving-clustertrustbundle-publisher-controller",
+        "kube-apiserver-serving-clustertrustbundle-publisher-controller",
+    ),
+    ("podcertificaterequest-cleaner-controller", "podcertificaterequest-cleaner-controller"),
+    ("podgroup-protection-controller", "podgroup-protection-controller"),
+    ("resourcepoolstatusrequest-controller", "resourcepoolstatusrequest-controller"),
+    ("selinux-warning-controller", "selinux-warning-controller"),
+    ("service-ca-certificate-publisher-controller", "service-ca-certificate-publisher-controller"),
+    ("storage-version-migrator-controller", "storage-version-migrator-controller"),
+    ("storageversion-garbage-collector-controller", "storage-version-gc"),
+    ("validatingadmissionpolicy-status-controller", "validatingadmissionpolicy-status-controller"),
+];
 
 /// Every controller there is.
 pub fn all() -> Vec<Entry> {
@@ -121,6 +154,16 @@ fn cluster() -> Vec<Entry> {
             start: |manager, workers, _| {
                 let clock = std::sync::Arc::clone(&manager.runtime.clock);
                 manager.start(taint_eviction::TaintEviction::new(clock), workers);
+            },
+        },
+        Entry {
+            file: "device_taint_eviction",
+            name: "device-taint-eviction-controller",
+            alias: "device-taint-eviction-controller",
+            account: "device-taint-eviction-controller",
+            workers: 10,
+            start: |manager, workers, _| {
+                drop(manager.start(device_taint_eviction::DeviceTaintEviction::default(), workers));
             },
         },
         Entry {
@@ -344,6 +387,32 @@ fn identity() -> Vec<Entry> {
             start: |manager, workers, _| drop(manager.start(csr_cleaner::CsrCleaner, workers)),
         },
         Entry {
+            file: "legacy_service_account_token_cleaner",
+            name: "legacy-serviceaccount-token-cleaner-controller",
+            alias: "legacy-service-account-token-cleaner",
+            account: "legacy-service-account-token-cleaner",
+            workers: 1,
+            start: legacy_service_account_token_cleaner::start,
+        },
+        Entry {
+            file: "bootstrap_signer",
+            name: "bootstrap-signer-controller",
+            alias: "bootstrapsigner",
+            account: "bootstrap-signer",
+            workers: 1,
+            start: |manager, workers, _| {
+                drop(apart(manager).start(bootstrap_signer::BootstrapSigner, workers));
+            },
+        },
+        Entry {
+            file: "token_cleaner",
+            name: "token-cleaner-controller",
+            alias: "tokencleaner",
+            account: "token-cleaner",
+            workers: 10,
+            start: |manager, workers, _| drop(apart(manager).start(token_cleaner::TokenCleaner, workers)),
+        },
+        Entry {
             file: "service_account_token",
             name: "serviceaccount-token-controller",
             alias: "serviceaccount-token",
@@ -370,6 +439,22 @@ fn storage() -> Vec<Entry> {
             account: "persistent-volume-binder",
             workers: 5,
             start: persistent_volume_binder::start,
+        },
+        Entry {
+            file: "attach_detach",
+            name: "persistentvolume-attach-detach-controller",
+            alias: "attachdetach",
+            account: "attachdetach-controller",
+            workers: 5,
+            start: |manager, workers, _| attach_detach::start(manager, workers),
+        },
+        Entry {
+            file: "expander",
+            name: "persistentvolume-expander-controller",
+            alias: "persistentvolume-expander",
+            account: "expand-controller",
+            workers: 10,
+            start: |manager, workers, _| drop(manager.start(expander::Expander, workers)),
         },
         Entry {
             file: "pvc_protection",
@@ -414,6 +499,18 @@ fn storage() -> Vec<Entry> {
     ]
 }
 
+/// The manager with caches apart, for those that keep other objects of a kind than everybody else does.
+fn apart(manager: &Manager) -> Manager {
+    Manager { caches: Caches::new(manager.api.clone(), &manager.runtime), ..manager.clone() }
+}
+
+impl Entry {
+    /// Whether it runs unless it is left out by name.
+    pub fn is_on_by_default(&self) -> bool {
+        !ON_REQUEST.contains(&self.name)
+    }
+}
+
 impl std::fmt::Debug for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Entry").field(&self.name).finish()
@@ -437,5 +534,7 @@ mod tests {
         assert_eq!(files, table);
         let names: BTreeSet<_> = all().iter().map(|entry| entry.name).collect();
         assert_eq!(names.len(), all().len(), "names are unique");
+        assert!(ELSEWHERE.iter().all(|(name, _)| !names.contains(name)), "what is here is not elsewhere");
+        assert!(ON_REQUEST.iter().all(|name| names.contains(name)), "what runs on request is there");
     }
 }

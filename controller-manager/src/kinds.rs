@@ -59,6 +59,13 @@ pub mod horizontal_pod_autoscaler;
 
 pub mod pod_disruption_budget;
 
+pub mod bootstrap_token;
+
+pub mod resource_slice;
+
+pub mod volume_attachment;
+
+pub use bootstrap_token::{BootstrapToken, ClusterInfo};
 pub use certificate_signing_request::CertificateSigningRequest;
 pub use cluster_role::ClusterRole;
 pub use controller_revision::ControllerRevision;
@@ -79,6 +86,7 @@ pub use replica_set::ReplicaSet;
 pub use replication_controller::ReplicationController;
 pub use resource_claim::{ResourceClaim, ResourceClaimTemplate};
 pub use resource_quota::ResourceQuota;
+pub use resource_slice::ResourceSlice;
 pub use root_ca::RootCa;
 pub use service::Service;
 pub use service_account::ServiceAccount;
@@ -86,3 +94,4 @@ pub use service_cidr::{IpAddress, ServiceCidr};
 pub use stateful_set::StatefulSet;
 pub use storage_class::{StorageClass, VolumeAttributesClass};
 pub use token_secret::TokenSecret;
+pub use volume_attachment::{CsiDriver, VolumeAttachment};

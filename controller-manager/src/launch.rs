@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing is decided about the cluster here.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use client::{
     Api,
@@ -35,6 +35,9 @@ pub struct Options {
     pub signer: Option<Arc<Signer>>,
     /// What makes tokens for Secrets; they get none if `None`.
     pub token_maker: Option<Arc<Maker>>,
+    /// A token of a ServiceAccount that the system once made is cleaned up after it was not used for so long; a year if
+    /// `None`.
+    pub legacy_token_clean_up_period: Option<Duration>,
     /// Whether volumes of the class of `kubernetes.io/host-path` are made: for trying things on.
     pub hostpath_provisioner: bool,
     /// The metadata of everything, which several controllers share.
@@ -54,8 +57,9 @@ impl fmt::Debug for Options {
 }
 
 impl Options {
-    /// Whether a controller is wanted. Naming it counts more than `*`, whatever the order.
-    pub fn wants(&self, name: &str, alias: &str) -> bool {
+    /// Whether a controller is wanted. Naming it counts more than `*`, whatever the order; `*` means those that are
+    /// `on_by_default`.
+    pub fn wants(&self, name: &str, alias: &str, on_by_default: bool) -> bool {
         let mut all = self.controllers.is_empty();
         for wanted in &self.controllers {
             match wanted.strip_prefix('-') {
@@ -64,7 +68,7 @@ impl Options {
                 _ => all |= wanted == "*",
             }
         }
-        all
+        all && on_by_default
     }
 }
 
@@ -73,7 +77,7 @@ impl Options {
 pub fn start(runtime: &Runtime, api: Api, options: &Options) -> Manager {
     let manager = Manager::new(runtime, api.named(USER_AGENT));
     for entry in controllers::all() {
-        if !options.wants(entry.name, entry.alias) {
+        if !options.wants(entry.name, entry.alias, entry.is_on_by_default()) {
             continue;
         }
         let workers = Workers {
@@ -104,7 +108,9 @@ mod tests {
         ] {
             let options =
                 Options { controllers: list.iter().map(|&it| it.to_owned()).collect(), ..Options::default() };
-            assert_eq!(options.wants("deployment-controller", "deployment"), wanted, "{list:?}");
+            assert_eq!(options.wants("deployment-controller", "deployment", true), wanted, "{list:?}");
+            let by_name = wanted && list.contains(&"deployment") || list.contains(&"deployment-controller");
+            assert_eq!(options.wants("deployment-controller", "deployment", false), by_name, "{list:?}");
         }
     }
 }

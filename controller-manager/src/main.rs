@@ -57,6 +57,9 @@ struct Arguments {
     /// The key that signs the tokens of ServiceAccounts in Secrets; they get none without it
     #[arg(long, value_name = "FILE")]
     service_account_private_key_file: Option<PathBuf>,
+    /// A token that was once made for a ServiceAccount is cleaned up after nobody has used it for so long
+    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = duration)]
+    legacy_service_account_token_clean_up_period: Duration,
     /// Give each controller the identity of its service account in kube-system, so that it may do what its role says
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     use_service_account_credentials: bool,
@@ -160,6 +163,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         cluster_signing_key_file,
         cluster_signing_duration,
         service_account_private_key_file,
+        legacy_service_account_token_clean_up_period,
         enable_hostpath_provisioner,
         node_ranges,
         use_service_account_credentials,
@@ -199,6 +203,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         root_ca,
         signer,
         token_maker,
+        legacy_token_clean_up_period: Some(legacy_service_account_token_clean_up_period),
         hostpath_provisioner: enable_hostpath_provisioner,
         pod_ranges: node_ranges.pools()?,
         ..Options::default()
@@ -234,13 +239,20 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
 }
 
-/// The names as given, if all of them are names.
+/// The names as given, if all of them are names. Those of controllers that have nothing to do here may be left out, and
+/// cannot be asked for.
 fn known(names: Vec<String>) -> anyhow::Result<Vec<String>> {
     let entries = controllers::all();
     for name in &names {
         let bare = name.strip_prefix('-').unwrap_or(name);
-        if name != "*" && !entries.iter().any(|entry| entry.name == bare || entry.alias == bare) {
+        if name == "*" || entries.iter().any(|entry| entry.name == bare || entry.alias == bare) {
+            continue;
+        }
+        if !controllers::ELSEWHERE.iter().any(|(name, alias)| *name == bare || *alias == bare) {
             bail!("\"{bare}\" is not in the list of known controllers");
+        }
+        if name == bare {
+            bail!("\"{bare}\" is no controller of this component");
         }
     }
     Ok(names)
@@ -348,6 +360,15 @@ mod tests {
         assert_eq!(arguments.workers.by_name(), BTreeMap::from([("deployment-controller".to_owned(), 9)]));
         assert!(parse(&["--leader-elect"]).unwrap().election.leader_elect);
         assert!(parse(&["--cluster-name=x"]).is_err());
-        assert!(known(vec!["nonsense".to_owned()]).is_err() && known(vec!["-job".to_owned()]).is_ok());
+        for (name, fits) in [
+            ("nonsense", false),
+            ("-nonsense", false),
+            ("-job", true),
+            ("bootstrapsigner", true),
+            ("-service-lb-controller", true),
+            ("service-lb-controller", false),
+        ] {
+            assert_eq!(known(vec![name.to_owned()]).is_ok(), fits, "{name}");
+        }
     }
 }

@@ -48,11 +48,27 @@ pub struct Taint {
 
 /// How a Node is.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct NodeStatus {
     /// Its conditions.
     #[serde(deserialize_with = "null_is_default")]
     pub conditions: Vec<NodeCondition>,
+    /// The volumes that are attached to it.
+    #[serde(deserialize_with = "null_is_default")]
+    pub volumes_attached: Box<[AttachedVolume]>,
+    /// The volumes that it has mounted, or is about to.
+    #[serde(deserialize_with = "null_is_default")]
+    pub volumes_in_use: Box<[Box<str>]>,
+}
+
+/// A volume that is attached to a Node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AttachedVolume {
+    /// Which one, as `kubernetes.io/csi/DRIVER^HANDLE`.
+    pub name: Box<str>,
+    /// Where, if the node must be told.
+    pub device_path: Box<str>,
 }
 
 /// A condition of a Node.
@@ -106,6 +122,11 @@ impl Kind for Lease {
 }
 
 impl Node {
+    /// Whether it says that it is well.
+    pub fn is_ready(&self) -> bool {
+        self.condition("Ready").is_some_and(|ready| &*ready.status == "True")
+    }
+
     /// The condition of a type.
     pub fn condition(&self, which: &str) -> Option<&NodeCondition> {
         self.status.conditions.iter().find(|condition| &*condition.r#type == which)

@@ -2,12 +2,14 @@
 
 use api_types::quantity::Quantity;
 use client::{Index, Kind, Meta, Resource, meta::null_is_default, resource};
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 use super::persistent_volume_claim::Storage;
 
 /// The index of volumes by the claim they are for, `namespace/name`.
 pub const CLAIM: &str = "spec.claimRef";
+/// The index of volumes of CSI drivers by driver and handle, as [`Csi::id`] has them.
+pub const CSI: &str = "spec.csi";
 
 /// A PersistentVolume.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -43,6 +45,37 @@ pub struct VolumeSpec {
     pub volume_attributes_class_name: Option<Box<str>>,
     /// A directory of a node, if it is one.
     pub host_path: Option<HostPath>,
+    /// A directory of an NFS server, if it is one.
+    pub nfs: Option<Nfs>,
+    /// A volume of a CSI driver, if it is one.
+    pub csi: Option<Csi>,
+    aws_elastic_block_store: Option<IgnoredAny>,
+    azure_disk: Option<IgnoredAny>,
+    azure_file: Option<IgnoredAny>,
+    cinder: Option<IgnoredAny>,
+    gce_persistent_disk: Option<IgnoredAny>,
+    portworx_volume: Option<IgnoredAny>,
+    vsphere_volume: Option<IgnoredAny>,
+}
+
+/// A directory of an NFS server.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Nfs {
+    /// Which server.
+    pub server: Box<str>,
+    /// Which directory.
+    pub path: Box<str>,
+}
+
+/// A volume of a CSI driver.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Csi {
+    /// Which driver.
+    pub driver: Box<str>,
+    /// Which volume, as the driver names it.
+    pub volume_handle: Box<str>,
 }
 
 /// The claim a volume is for; without a uid whichever has the name.
@@ -83,13 +116,43 @@ impl Kind for PersistentVolume {
     }
 
     fn indexes() -> Vec<Index<Self>> {
-        vec![Index {
-            name: CLAIM,
-            values: |volume| {
-                let claim = volume.spec.claim_ref.as_ref();
-                claim.map(|it| format!("{}/{}", it.namespace, it.name).into()).into_iter().collect()
+        vec![
+            Index {
+                name: CLAIM,
+                values: |volume| {
+                    let claim = volume.spec.claim_ref.as_ref();
+                    claim.map(|it| format!("{}/{}", it.namespace, it.name).into()).into_iter().collect()
+                },
             },
-        }]
+            Index {
+                name: CSI,
+                values: |volume| volume.spec.csi.as_ref().map(|csi| csi.id().into()).into_iter().collect(),
+            },
+        ]
+    }
+}
+
+impl Csi {
+    /// What tells it from every other volume: `DRIVER^HANDLE`.
+    pub fn id(&self) -> String {
+        format!("{}^{}", self.driver, self.volume_handle)
+    }
+}
+
+impl VolumeSpec {
+    /// The plugin of old it is of, and the driver that looks after the volumes of that today (KEP-625).
+    pub fn migrated(&self) -> Option<(&'static str, &'static str)> {
+        [
+            (self.aws_elastic_block_store, "kubernetes.io/aws-ebs", "ebs.csi.aws.com"),
+            (self.azure_disk, "kubernetes.io/azure-disk", "disk.csi.azure.com"),
+            (self.azure_file, "kubernetes.io/azure-file", "file.csi.azure.com"),
+            (self.cinder, "kubernetes.io/cinder", "cinder.csi.openstack.org"),
+            (self.gce_persistent_disk, "kubernetes.io/gce-pd", "pd.csi.storage.gke.io"),
+            (self.portworx_volume, "kubernetes.io/portworx-volume", "pxd.portworx.com"),
+            (self.vsphere_volume, "kubernetes.io/vsphere-volume", "csi.vsphere.vmware.com"),
+        ]
+        .into_iter()
+        .find_map(|(source, plugin, driver)| source.map(|_| (plugin, driver)))
     }
 }
 

@@ -200,6 +200,9 @@ pub struct PodStatus {
     /// How its init containers are.
     #[serde(deserialize_with = "null_is_default")]
     pub init_container_statuses: Box<[ContainerStatus]>,
+    /// How the containers are that were added to it.
+    #[serde(deserialize_with = "null_is_default")]
+    pub ephemeral_container_statuses: Box<[ContainerStatus]>,
 }
 
 /// A condition of a Pod.
@@ -232,6 +235,9 @@ pub struct ContainerStatus {
 pub struct ContainerState {
     /// It has ended.
     pub terminated: Option<Terminated>,
+    /// It has not begun, or not again.
+    #[serde(deserialize_with = "is_there")]
+    pub waiting: bool,
 }
 
 /// How a container ended.
@@ -310,6 +316,11 @@ impl<'de> Deserialize<'de> for PodAffinity {
 fn json_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<str>, D::Error> {
     let raw = Option::<Box<RawValue>>::deserialize(deserializer)?;
     Ok(raw.map(|raw| Box::from(raw.get())).filter(|text| **text != *"{}").unwrap_or_default())
+}
+
+/// Whether there is anything but null.
+fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(Option::<serde::de::IgnoredAny>::deserialize(deserializer)?.is_some())
 }
 
 fn claim_volumes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<[ClaimVolume]>, D::Error> {
@@ -421,6 +432,18 @@ impl Pod {
     /// It is on its way out and still runs.
     pub fn is_terminating(&self) -> bool {
         !self.is_finished() && self.metadata.is_terminating()
+    }
+
+    /// It is finished, or on its way out with nothing of it running any more: its volumes are free.
+    pub fn needs_no_volumes(&self) -> bool {
+        let status = &self.status;
+        let all = [
+            &status.init_container_statuses,
+            &status.container_statuses,
+            &status.ephemeral_container_statuses,
+        ];
+        let stands_still = |it: &ContainerStatus| it.state.terminated.is_some() || it.state.waiting;
+        self.is_finished() || self.metadata.is_terminating() && all.into_iter().flatten().all(stands_still)
     }
 
     /// It can serve.

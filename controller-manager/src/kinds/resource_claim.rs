@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use client::{Kind, Meta, Resource, meta::null_is_default, resource};
-use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, value::RawValue};
 
 /// A ResourceClaim.
@@ -21,10 +21,59 @@ pub struct ResourceClaim {
 #[serde(rename_all = "camelCase", default)]
 pub struct ClaimStatus {
     /// It has devices.
-    pub allocation: Option<IgnoredAny>,
+    pub allocation: Option<Allocation>,
     /// Who may use them.
     #[serde(deserialize_with = "null_is_default")]
     pub reserved_for: Vec<Consumer>,
+}
+
+/// The devices of a claim.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Allocation {
+    /// What the claim asked for.
+    #[serde(deserialize_with = "null_is_default")]
+    pub devices: Devices,
+}
+
+/// The devices of a claim.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Devices {
+    /// Each of them.
+    #[serde(deserialize_with = "null_is_default")]
+    pub results: Box<[AllocatedDevice]>,
+}
+
+/// A device of a claim.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct AllocatedDevice {
+    /// Whose device it is.
+    pub driver: Box<str>,
+    /// The pool it is in.
+    pub pool: Box<str>,
+    /// Its name there.
+    pub device: Box<str>,
+    /// What its user puts up with.
+    #[serde(deserialize_with = "null_is_default")]
+    pub tolerations: Box<[DeviceToleration]>,
+}
+
+/// Taints of devices that are put up with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DeviceToleration {
+    /// What about; anything if empty.
+    pub key: Box<str>,
+    /// `Equal` or `Exists`; `Equal` if empty.
+    pub operator: Box<str>,
+    /// Which of it.
+    pub value: Box<str>,
+    /// The effect; any if empty.
+    pub effect: Box<str>,
+    /// For so long; for ever if none.
+    pub toleration_seconds: Option<i64>,
 }
 
 /// Somebody who may use a claim.
