@@ -18,7 +18,10 @@ use super::{
     decision::{Authorizer, Decision, Rules},
     rbac::rule::Rule,
 };
-use crate::{authn::user::User, resources::shared::selectors};
+use crate::{
+    authn::user::User,
+    resources::shared::{internal::printed, selectors},
+};
 
 /// The group of these kinds.
 pub const GROUP: &str = "authorization.k8s.io";
@@ -311,13 +314,14 @@ fn label_narrowing(selector: Option<&SelectorAttributes>) -> Narrowing {
 fn validate(review: &Value, spec: &Spec, names_user: bool, local: bool) -> Faults {
     let mut faults = Faults::new();
     let path = Path::new("spec");
-    let raw = |field: &str| {
-        BadValue::Json(review.pointer(&format!("/spec/{field}")).cloned().unwrap_or(Value::Null))
+    let paths = || {
+        let given = review.pointer("/spec/nonResourceAttributes").unwrap_or(&Value::Null);
+        printed("authorization.NonResourceAttributes", given)
     };
     match (&spec.resource_attributes, &spec.non_resource_attributes) {
         (Some(_), Some(_)) => faults.push(Fault::invalid(
             &path.child("nonResourceAttributes"),
-            raw("nonResourceAttributes"),
+            paths(),
             "cannot be specified in combination with resourceAttributes",
         )),
         (None, None) => faults.push(Fault::invalid(
@@ -356,8 +360,8 @@ fn validate(review: &Value, spec: &Spec, names_user: bool, local: bool) -> Fault
     });
     if !is_empty {
         let detail = if local { "must be empty except for namespace" } else { "must be empty" };
-        let metadata = review.get("metadata").cloned().unwrap_or_default();
-        faults.push(Fault::invalid(&Path::new("metadata"), BadValue::Json(metadata), detail));
+        let metadata = printed("meta.ObjectMeta", review.get("metadata").unwrap_or(&Value::Null));
+        faults.push(Fault::invalid(&Path::new("metadata"), metadata, detail));
     }
     if local {
         if let Some(asked) = spec.resource_attributes.as_ref().filter(|it| it.namespace != review.namespace())
@@ -371,7 +375,7 @@ fn validate(review: &Value, spec: &Spec, names_user: bool, local: bool) -> Fault
         if spec.non_resource_attributes.is_some() {
             faults.push(Fault::invalid(
                 &path.child("nonResourceAttributes"),
-                raw("nonResourceAttributes"),
+                paths(),
                 "disallowed on this kind of request",
             ));
         }

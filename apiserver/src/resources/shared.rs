@@ -6,6 +6,7 @@ pub(crate) mod conditions;
 pub(crate) mod fields;
 pub(crate) mod forms;
 pub(crate) mod images;
+pub(crate) mod internal;
 pub mod metadata;
 pub mod names;
 pub mod net;

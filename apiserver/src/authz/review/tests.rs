@@ -91,7 +91,7 @@ fn malformed_reviews_are_told_what_is_wrong() {
         (
             json!({"spec": {"resourceAttributes": pods, "nonResourceAttributes": {"verb": "get"}}}),
             vec![
-                r#"spec.nonResourceAttributes: Invalid value: {"verb":"get"}: cannot be specified in combination with resourceAttributes"#,
+                r#"spec.nonResourceAttributes: Invalid value: {"Path":"","Verb":"get"}: cannot be specified in combination with resourceAttributes"#,
             ],
         ),
         (

@@ -10,6 +10,7 @@ mod parts;
 mod paths;
 mod schemas;
 mod spec;
+mod structural;
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
 //! DaemonSets: `daemonsets` of `apps/v1`.
 
-use api_types::field::{BadValue, Fault, Faults, Path};
+use api_types::field::{Fault, Faults, Path};
 use k8s_openapi::{
     api::apps::v1::{
         DaemonSet, DaemonSetSpec, DaemonSetStatus, DaemonSetUpdateStrategy, RollingUpdateDaemonSet,
@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::{
     registry::strategy::{Context, Generation, Names, Strategy},
     resources::shared::{
+        internal::printed,
         optional::{Entries, Text, negative, same},
         pod_spec::Rules,
         pod_template,
@@ -152,15 +153,13 @@ fn validate_strategy(strategy: &DaemonSetUpdateStrategy, path: &Path) -> Faults 
         ("RollingUpdate", None) => vec![Fault::required(&rolling_path, "")],
         ("RollingUpdate", Some(rolling)) => validate_rolling(rolling, &rolling_path),
         _ => {
-            vec![Fault::not_supported(path, printed_strategy(strategy), &["RollingUpdate", "OnDelete"])]
+            vec![Fault::not_supported(
+                path,
+                printed("apps.DaemonSetUpdateStrategy", strategy),
+                &["RollingUpdate", "OnDelete"],
+            )]
         }
     }
-}
-
-fn printed_strategy(strategy: &DaemonSetUpdateStrategy) -> BadValue {
-    BadValue::Json(
-        serde_json::json!({"Type": strategy.type_.text(), "RollingUpdate": strategy.rolling_update}),
-    )
 }
 
 fn validate_rolling(rolling: &RollingUpdateDaemonSet, path: &Path) -> Faults {

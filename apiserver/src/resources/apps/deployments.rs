@@ -13,6 +13,7 @@ use crate::{
     patch::apply::Reset,
     registry::strategy::{Context, Generation, Names, Part, Strategy},
     resources::shared::{
+        internal::printed,
         optional::{Text, negative, same},
         pod_spec::Rules,
         pod_template,
@@ -147,9 +148,9 @@ fn validate_strategy(strategy: &DeploymentStrategy, path: &Path) -> Faults {
             vec![Fault::required(&rolling_path, "this should be defaulted and never be nil")]
         }
         ("RollingUpdate", Some(rolling)) => validate_rolling(rolling, &rolling_path),
-        (other, rolling) => {
-            let printed = serde_json::json!({"Type": other, "RollingUpdate": rolling});
-            vec![Fault::not_supported(path, BadValue::Json(printed), &["Recreate", "RollingUpdate"])]
+        _ => {
+            let printed = printed("apps.DeploymentStrategy", strategy);
+            vec![Fault::not_supported(path, printed, &["Recreate", "RollingUpdate"])]
         }
     }
 }

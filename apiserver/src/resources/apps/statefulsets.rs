@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use api_types::field::{BadValue, Fault, Faults, Path};
+use api_types::field::{Fault, Faults, Path};
 use k8s_openapi::api::{
     apps::v1::{RollingUpdateStatefulSetStrategy, StatefulSet, StatefulSetSpec, StatefulSetStatus},
     core::v1::{PersistentVolumeClaimVolumeSource, PodTemplateSpec, Volume},
@@ -13,6 +13,7 @@ use crate::{
     registry::strategy::{Context, Generation, Names, Strategy},
     resources::shared::{
         claims,
+        internal::printed,
         metadata::{invalid_each, validate_annotations},
         names::{self, dns1123_label},
         optional::{Items, Text, negative, one_of_or_empty_fault, same},
@@ -263,12 +264,16 @@ fn validate_strategy(spec: &StatefulSetSpec, path: &Path) -> Faults {
         ("", _) => vec![Fault::required(path, "")],
         ("OnDelete", Some(rolling)) => vec![Fault::invalid(
             &rolling_path,
-            BadValue::json(rolling),
+            printed("apps.RollingUpdateStatefulSetStrategy", rolling),
             "only allowed for updateStrategy 'RollingUpdate'",
         )],
         ("OnDelete" | "RollingUpdate", None) => Vec::new(),
         ("RollingUpdate", Some(rolling)) => validate_rolling(rolling, &rolling_path),
-        _ => vec![Fault::invalid(path, BadValue::json(&strategy), "must be 'RollingUpdate' or 'OnDelete'")],
+        _ => vec![Fault::invalid(
+            path,
+            printed("apps.StatefulSetUpdateStrategy", &strategy),
+            "must be 'RollingUpdate' or 'OnDelete'",
+        )],
     }
 }
 
@@ -367,7 +372,7 @@ mod tests {
                 json!({"podManagementPolicy": "Odd", "updateStrategy": {"type": "OnDelete", "rollingUpdate": {}}}),
                 vec![
                     r#"spec.podManagementPolicy: Invalid value: "Odd": must be 'OrderedReady' or 'Parallel'"#,
-                    "spec.updateStrategy.rollingUpdate: Invalid value: {}: only allowed for updateStrategy 'RollingUpdate'",
+                    "spec.updateStrategy.rollingUpdate: Invalid value: {\"Partition\":0,\"MaxUnavailable\":null}: only allowed for updateStrategy 'RollingUpdate'",
                 ],
             ),
             (

@@ -13,6 +13,7 @@ use self::spec::{INDEXED, is_indexed};
 use crate::{
     registry::strategy::{Context, Dependents, Generation, Names, SelectableField, Strategy},
     resources::shared::{
+        internal,
         names::dns1123_label,
         optional::{Entries, Items, Switch, Text, immutable, same},
         pod_spec::Rules,
@@ -98,12 +99,18 @@ impl Strategy for Jobs {
         let path = Path::new("spec");
         faults.extend(validate_spec(new, &rules, lenient, &path));
         faults.extend(completions(new, was, &path));
-        faults.extend(immutable(&path.child("selector"), &new.selector, &was.selector));
+        faults.extend(internal::immutable(
+            "*meta.LabelSelector",
+            &path.child("selector"),
+            &new.selector,
+            &was.selector,
+        ));
         let status = old.status.as_ref().unwrap_or(&no_status);
         faults.extend(template_update(new, was, status, &path));
         let field = |name: &str| path.child(name);
         faults.extend(immutable(&field("completionMode"), &new.completion_mode, &was.completion_mode));
-        faults.extend(immutable(
+        faults.extend(internal::immutable(
+            "*batch.PodFailurePolicy",
             &field("podFailurePolicy"),
             &new.pod_failure_policy,
             &was.pod_failure_policy,
@@ -114,7 +121,12 @@ impl Strategy for Jobs {
             &was.backoff_limit_per_index,
         ));
         faults.extend(immutable(&field("managedBy"), &new.managed_by, &was.managed_by));
-        faults.extend(immutable(&field("successPolicy"), &new.success_policy, &was.success_policy));
+        faults.extend(internal::immutable(
+            "*batch.SuccessPolicy",
+            &field("successPolicy"),
+            &new.success_policy,
+            &was.success_policy,
+        ));
         faults
     }
 
@@ -269,7 +281,7 @@ fn template_update(new: &JobSpec, old: &JobSpec, status: &JobStatus, path: &Path
     let is_still = status.start_time.is_none()
         || status.conditions.items().iter().any(|it| it.type_ == "Suspended" && it.status == "True");
     if !(is_suspended && is_still && status.active.unwrap_or_default() == 0) {
-        return immutable(&path, &new.template, &old.template);
+        return internal::immutable("core.PodTemplateSpec", &path, &new.template, &old.template);
     }
     let nothing = PodSpec::default();
     let mut expected = directed_as(&old.template, &new.template).spec.unwrap_or_default();
@@ -278,7 +290,7 @@ fn template_update(new: &JobSpec, old: &JobSpec, status: &JobStatus, path: &Path
     if let Some(containers) = &mut expected.init_containers {
         provide_as(containers, spec.init_containers.items());
     }
-    immutable(&path.child("spec"), spec, &expected)
+    internal::immutable("core.PodSpec", &path.child("spec"), spec, &expected)
 }
 
 /// The old template, with what decides on where pods run taken from the new one.

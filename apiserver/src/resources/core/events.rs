@@ -18,6 +18,7 @@ use serde_json::Value;
 use crate::{
     registry::strategy::{Context, Dependents, Names, SelectableField, Strategy},
     resources::shared::{
+        internal::printed,
         metadata::invalid_each,
         names::{dns1123_subdomain, path_segment, qualified_name},
         optional::Text,
@@ -220,9 +221,7 @@ fn strict_update_faults(event: &Event, old: &Event) -> Faults {
     );
     reason(&mut fixed);
     fixed(same(&event.message, &old.message), "message", word(&event.message).into());
-    let (component, host) = source(event);
-    let printed = serde_json::json!({"Component": component, "Host": host});
-    fixed(source(event) == source(old), "source", BadValue::Json(printed));
+    fixed(source(event) == source(old), "source", printed("core.EventSource", &event.source));
     fixed(
         event.first_timestamp == old.first_timestamp,
         "firstTimestamp",
@@ -270,20 +269,8 @@ fn series_faults(event: &Event) -> Faults {
     faults
 }
 
-/// A reference as upstream prints it in messages: in its internal form.
 fn reference(reference: Option<&ObjectReference>) -> BadValue {
-    let Some(it) = reference else { return BadValue::Json(Value::Null) };
-    let quoted = |value: &Option<String>| Value::from(value.text()).to_string();
-    BadValue::Plain(format!(
-        r#"{{"Kind":{},"Namespace":{},"Name":{},"UID":{},"APIVersion":{},"ResourceVersion":{},"FieldPath":{}}}"#,
-        quoted(&it.kind),
-        quoted(&it.namespace),
-        quoted(&it.name),
-        quoted(&it.uid),
-        quoted(&it.api_version),
-        quoted(&it.resource_version),
-        quoted(&it.field_path),
-    ))
+    printed("*core.ObjectReference", &reference)
 }
 
 /// An event of `events.k8s.io/v1` as one of `v1`. Values of any other shape are left as they are.

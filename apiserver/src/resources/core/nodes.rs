@@ -10,6 +10,7 @@ use crate::{
     registry::strategy::{Context, Names, SelectableField, Strategy},
     resources::shared::{
         addresses::{cidr_warnings, legacy_cidr, parse_cidr_sloppy},
+        internal::printed,
         metadata::invalid_each,
         names::{DNS_SUBDOMAIN_LENGTH_MAX, config_map_key, dns_label, dns_subdomain},
         optional::{Entries, Items, Switch, Text, not_positive},
@@ -272,9 +273,8 @@ fn validate_change(node: &Node, old: &Node) -> Faults {
     let addresses = status.addresses.items();
     for (index, address) in addresses.iter().enumerate() {
         if addresses.iter().take(index).any(|other| other == address) {
-            let printed = serde_json::json!({"Type": address.type_, "Address": address.address});
-            faults
-                .push(Fault::duplicate(&Path::new("status.addresses").index(index), BadValue::Json(printed)));
+            let printed = printed("core.NodeAddress", address);
+            faults.push(Fault::duplicate(&Path::new("status.addresses").index(index), printed));
         }
     }
     let (ranges, old_ranges) = (spec.pod_cidrs.items(), old_spec.pod_cidrs.items());
@@ -327,7 +327,7 @@ fn config_source(source: &NodeConfigSource, in_status: bool, path: &Path) -> Fau
         Some(map) => faults.extend(config_map_source(map, in_status, &path.child("configMap"))),
         None => faults.push(Fault::invalid(
             path,
-            BadValue::json(source),
+            printed("core.NodeConfigSource", source),
             "exactly one reference subfield must be non-nil",
         )),
     }

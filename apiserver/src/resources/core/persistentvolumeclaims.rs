@@ -10,6 +10,7 @@ use crate::{
     registry::strategy::{Context, Names, Strategy},
     resources::shared::{
         claims::{self, Leniency},
+        internal::difference,
         metadata::invalid_each,
         names::qualified_name,
         optional::{Entries, Text, immutable, same},
@@ -227,7 +228,7 @@ fn change_faults(object: &PersistentVolumeClaim, old: &PersistentVolumeClaim) ->
             &Path::new("spec"),
             format!(
                 "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n{}",
-                difference(&old_spec, &new_spec)
+                difference("core.PersistentVolumeClaimSpec", &old_spec, &new_spec)
             ),
         ));
     }
@@ -268,23 +269,6 @@ fn canonical_amounts(list: &mut ResourceList) {
     for text in list.values_mut() {
         text.0 = amount(text).to_string();
     }
-}
-
-/// The fields that differ, as lines: what was with `-`, what is with `+`.
-fn difference(old: &PersistentVolumeClaimSpec, new: &PersistentVolumeClaimSpec) -> String {
-    let value = |spec| serde_json::to_value(spec).unwrap_or_default();
-    let (old, new) = (value(old), value(new));
-    let fields: std::collections::BTreeSet<&String> =
-        [&old, &new].into_iter().filter_map(|it| it.as_object()).flat_map(|it| it.keys()).collect();
-    let mut lines = String::new();
-    for field in fields.into_iter().filter(|field| old.get(*field) != new.get(*field)) {
-        for (sign, side) in [("-", old.get(field)), ("+", new.get(field))] {
-            if let Some(value) = side {
-                lines.push_str(&format!("{sign} {field}: {value}\n"));
-            }
-        }
-    }
-    lines
 }
 
 fn status_faults(status: &PersistentVolumeClaimStatus) -> Faults {

@@ -1,19 +1,16 @@
 //! PersistentVolumes: `persistentvolumes` of `v1`.
 
-use api_types::field::{BadValue, Fault, Faults, Path};
+use api_types::field::{Fault, Faults, Path};
 use k8s_openapi::{
-    api::core::v1::{
-        NodeSelectorRequirement, PersistentVolume, PersistentVolumeSpec, PersistentVolumeStatus,
-        VolumeNodeAffinity,
-    },
+    api::core::v1::{PersistentVolume, PersistentVolumeSpec, PersistentVolumeStatus, VolumeNodeAffinity},
     apimachinery::pkg::apis::meta::v1::Time,
 };
-use serde_json::{Value, json};
 
 use super::persistentvolumeclaims::BETA_STORAGE_CLASS;
 use crate::{
     registry::strategy::{Context, Names, Strategy},
     resources::shared::{
+        internal::{difference, printed},
         names::label_value,
         optional::{Entries, Items, Text, immutable, same},
         pod_spec::warnings::node_selector_term,
@@ -221,13 +218,11 @@ fn change_faults(spec: &PersistentVolumeSpec, old: &PersistentVolumeSpec) -> Fau
         csi.controller_expand_secret_ref = None;
     }
     if !same(&source, &old_source) {
-        let value = |it: &PersistentVolumeSpec| serde_json::to_value(it).unwrap_or_default();
         faults.push(Fault::forbidden(
             &Path::new("spec.persistentvolumesource"),
             format!(
-                "spec.persistentvolumesource is immutable after creation\n- {}\n+ {}\n",
-                value(&old_source),
-                value(&source)
+                "spec.persistentvolumesource is immutable after creation\n{}",
+                difference("core.PersistentVolumeSource", &old_source, &source)
             ),
         ));
     }
@@ -237,7 +232,7 @@ fn change_faults(spec: &PersistentVolumeSpec, old: &PersistentVolumeSpec) -> Fau
     {
         faults.push(Fault::invalid(
             &Path::new("nodeAffinity"),
-            spec.node_affinity.as_ref().map_or(BadValue::Json(Value::Null), printed_affinity),
+            printed("*core.VolumeNodeAffinity", &spec.node_affinity),
             "field is immutable, except for updating from beta label to GA",
         ));
     }
@@ -289,25 +284,6 @@ fn same_affinity(new: Option<&VolumeNodeAffinity>, old: &VolumeNodeAffinity) -> 
         }
     }
     same(new, &old)
-}
-
-/// Node affinity as upstream prints it in messages: in its internal form.
-fn printed_affinity(affinity: &VolumeNodeAffinity) -> BadValue {
-    fn list(requirements: &Option<Vec<NodeSelectorRequirement>>) -> Value {
-        requirements.as_ref().map_or(Value::Null, |list| {
-            list.iter()
-                .map(|it| json!({"Key": it.key, "Operator": it.operator, "Values": it.values}))
-                .collect()
-        })
-    }
-    let terms = affinity.required.as_ref().map(|selector| -> Value {
-        let terms = selector.node_selector_terms.iter();
-        let terms: Value = terms
-            .map(|it| json!({"MatchExpressions": list(&it.match_expressions), "MatchFields": list(&it.match_fields)}))
-            .collect();
-        json!({"NodeSelectorTerms": terms})
-    });
-    BadValue::Json(json!({"Required": terms}))
 }
 
 #[cfg(test)]

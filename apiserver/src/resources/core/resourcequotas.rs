@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use api_types::field::{BadValue, Fault, Faults, Path};
 use k8s_openapi::api::core::v1::{ResourceQuota, ResourceQuotaSpec, ScopeSelector};
-use serde_json::json;
 
 use crate::{
     registry::strategy::{Context, Names, Strategy},
     resources::shared::{
+        internal::printed,
         optional::{Entries, Items},
         quantities::{ResourceList, amount, amount_faults, is_huge_pages, name_faults, round_up},
     },
@@ -204,14 +204,7 @@ fn scopes_faults(spec: &ResourceQuotaSpec, path: &Path) -> Faults {
 
 fn selector_faults(spec: &ResourceQuotaSpec, selector: &ScopeSelector, path: &Path) -> Faults {
     let requirements = selector.match_expressions.items();
-    // Printed as upstream does: in its internal form.
-    let printed = || {
-        let list: Vec<_> = requirements
-            .iter()
-            .map(|it| json!({"ScopeName": it.scope_name, "Operator": it.operator, "Values": it.values}))
-            .collect();
-        BadValue::Json(json!({"MatchExpressions": list}))
-    };
+    let printed = || printed("core.ScopeSelector", selector);
     let mut faults = Vec::new();
     for requirement in requirements {
         let scope = requirement.scope_name.as_str();

@@ -1,13 +1,13 @@
 //! IPAddresses: `ipaddresses` of `networking.k8s.io/v1`.
 
-use api_types::field::{BadValue, Fault, Faults, Path};
+use api_types::field::{Fault, Faults, Path};
 use k8s_openapi::api::networking::v1::{IPAddress, ParentReference};
-use serde_json::Value;
 
 use crate::{
     registry::strategy::{Context, Names, Strategy},
     resources::shared::{
         addresses,
+        internal::printed,
         metadata::invalid_each,
         names::{dns1123_subdomain, path_segment},
         optional::Text,
@@ -62,17 +62,9 @@ impl Strategy for IPAddresses {
         let mut faults = Self::validate(cx, object);
         let (parent, was) = (&object.spec.parent_ref, &old.spec.parent_ref);
         if parent != was {
-            // Printed as upstream does: in its internal form.
-            let text = |text: &str| Value::from(text).to_string();
-            let printed = format!(
-                r#"{{"Group":{},"Resource":{},"Namespace":{},"Name":{}}}"#,
-                text(parent.group.text()),
-                text(&parent.resource),
-                text(parent.namespace.text()),
-                text(&parent.name)
-            );
+            let printed = printed("networking.ParentReference", parent);
             let path = Path::new("spec.parentRef");
-            faults.push(Fault::invalid(&path, BadValue::Plain(printed), "field is immutable"));
+            faults.push(Fault::invalid(&path, printed, "field is immutable"));
         }
         faults
     }

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use api_types::field::{BadValue, Fault, Faults, Path};
+use api_types::field::{Fault, Faults, Path};
 use k8s_openapi::api::{
     core::v1::{ResourceRequirements, Toleration},
     node::v1::{RuntimeClass, Scheduling},
 };
-use serde_json::Value;
 
 use crate::{
     registry::strategy::{Context, Names, Strategy},
     resources::shared::{
+        internal::printed,
         metadata::invalid_each,
         names::dns_label,
         optional::{Entries, Items, Text, immutable},
@@ -84,20 +84,10 @@ fn scheduling_faults(scheduling: &Scheduling, path: &Path) -> Faults {
         |it: &Toleration| [&it.key, &it.operator, &it.value, &it.effect].map(|part| part.text().to_owned());
     for (index, toleration) in list.iter().enumerate() {
         if list.iter().take(index).any(|earlier| key(earlier) == key(toleration)) {
-            faults.push(Fault::duplicate(&path.index(index), printed(toleration)));
+            faults.push(Fault::duplicate(&path.index(index), printed("core.Toleration", toleration)));
         }
     }
     faults
-}
-
-/// A toleration as upstream prints it in messages: in its internal form.
-fn printed(it: &Toleration) -> BadValue {
-    let [key, operator, value, effect] =
-        [&it.key, &it.operator, &it.value, &it.effect].map(|part| Value::from(part.text()).to_string());
-    let seconds = Value::from(it.toleration_seconds);
-    BadValue::Plain(format!(
-        r#"{{"Key":{key},"Operator":{operator},"Value":{value},"Effect":{effect},"TolerationSeconds":{seconds}}}"#
-    ))
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! PodDisruptionBudgets: `poddisruptionbudgets` of `policy/v1`.
 
-use api_types::field::{BadValue, Fault, Faults, Path};
+use api_types::field::{Fault, Faults, Path};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
-use serde_json::{Value, json};
 
 use crate::{
     registry::strategy::{Context, Generation, Names, Strategy},
     resources::shared::{
         conditions,
+        internal::printed,
         names::path_segment,
         optional::{Items, negative},
         selectors::{self, Leniency},
@@ -80,7 +80,7 @@ fn faults(spec: &PodDisruptionBudgetSpec, leniency: Leniency) -> Faults {
     if bounds.iter().all(|(_, bound)| bound.is_some()) {
         faults.push(Fault::invalid(
             &path,
-            printed(spec),
+            printed("policy.PodDisruptionBudgetSpec", spec),
             "minAvailable and maxUnavailable cannot be both set",
         ));
     }
@@ -96,18 +96,6 @@ fn faults(spec: &PodDisruptionBudgetSpec, leniency: Leniency) -> Faults {
         faults.push(Fault::not_supported(&path.child("unhealthyPodEvictionPolicy"), policy, &known));
     }
     faults
-}
-
-/// The spec as upstream prints it in messages: in its internal form.
-fn printed(spec: &PodDisruptionBudgetSpec) -> BadValue {
-    let text = |value: Value| value.to_string();
-    BadValue::Plain(format!(
-        r#"{{"MinAvailable":{},"Selector":{},"MaxUnavailable":{},"UnhealthyPodEvictionPolicy":{}}}"#,
-        text(json!(spec.min_available)),
-        text(json!(spec.selector)),
-        text(json!(spec.max_unavailable)),
-        text(json!(spec.unhealthy_pod_eviction_policy)),
-    ))
 }
 
 #[cfg(test)]

@@ -17,9 +17,9 @@ use super::{
     },
 };
 use crate::resources::shared::{
-    conditions,
+    conditions, internal,
     net::interface_address,
-    optional::{Items, Text, immutable},
+    optional::{Items, Text},
     pod_spec::affinity::node_selector,
 };
 
@@ -104,7 +104,9 @@ pub(super) fn status_faults(
     }
     let path = path.child("allocation");
     match (&new.allocation, &old.allocation) {
-        (Some(new), Some(old)) => faults.extend(immutable(&path, new, old)),
+        (Some(new), Some(old)) => {
+            faults.extend(internal::immutable("resource.AllocationResult", &path, new, old))
+        }
         (Some(new), None) => faults.extend(allocation_faults(new, requests, &path)),
         (None, _) => {}
     }

@@ -80,6 +80,10 @@ fn range_faults(
     path: &Path,
 ) -> Faults {
     let mut faults = Vec::new();
+    // The type cannot leave it out.
+    if range.min.0.is_empty() {
+        return vec![Fault::required(&path.child("min"), "required when validRange is defined")];
+    }
     let [min_path, max_path, step_path] = ["min", "max", "step"].map(|field| path.child(field));
     let min = amount(&range.min);
     let [max, step] = [&range.max, &range.step].map(|it| it.as_ref().map(amount));

@@ -7,6 +7,7 @@ use super::parts::{CONFIG_MAX, config_faults, list_faults, selector_faults};
 use crate::{
     registry::strategy::{Context, Generation, Names, Strategy},
     resources::shared::{
+        names::long_name,
         optional::{Items, same},
         quantities::is_extended,
     },
@@ -30,6 +31,11 @@ impl Strategy for DeviceClasses {
     };
     const GENERATION: Generation = Generation::Spec;
     const RETURNS_DELETED: bool = true;
+
+    // The prefix of a generated name is not judged, only what becomes of it.
+    fn name_faults(name: &str, prefix: bool) -> Vec<String> {
+        if prefix { Vec::new() } else { long_name(name) }
+    }
 
     fn validate(_cx: &Context<'_>, object: &DeviceClass) -> Faults {
         faults(&object.spec, None)

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     patch::apply::Reset,
     registry::strategy::{Context, Names, Part, Strategy},
-    resources::shared::{metadata::keep_for_status, optional::immutable},
+    resources::shared::{internal, metadata::keep_for_status},
 };
 
 /// The strategy of ResourceClaims.
@@ -45,7 +45,9 @@ impl Strategy for ResourceClaims {
     }
 
     fn validate_update(_cx: &Context<'_>, object: &ResourceClaim, old: &ResourceClaim) -> Faults {
-        immutable(&Path::new("spec"), &object.spec, &old.spec).into_iter().collect()
+        let path = Path::new("spec");
+        let changed = internal::immutable("resource.ResourceClaimSpec", &path, &object.spec, &old.spec);
+        changed.into_iter().collect()
     }
 
     fn prepare_for_status_update(_cx: &Context<'_>, object: &mut ResourceClaim, old: &ResourceClaim) {

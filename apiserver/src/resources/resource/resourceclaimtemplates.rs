@@ -6,7 +6,7 @@ use k8s_openapi::api::resource::v1::ResourceClaimTemplate;
 use super::claim;
 use crate::{
     registry::strategy::{Context, Names, Strategy},
-    resources::shared::{claims::template_metadata, optional::immutable},
+    resources::shared::{claims::template_metadata, internal},
 };
 
 /// The strategy of ResourceClaimTemplates.
@@ -46,7 +46,12 @@ impl Strategy for ResourceClaimTemplates {
         old: &ResourceClaimTemplate,
     ) -> Faults {
         let mut faults = Self::validate(cx, object);
-        faults.extend(immutable(&Path::new("spec"), &object.spec, &old.spec));
+        faults.extend(internal::immutable(
+            "resource.ResourceClaimTemplateSpec",
+            &Path::new("spec"),
+            &object.spec,
+            &old.spec,
+        ));
         faults
     }
 }

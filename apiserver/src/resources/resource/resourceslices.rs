@@ -5,12 +5,9 @@ use std::collections::BTreeMap;
 use api_types::field::{BadValue, Fault, Faults, Path, go_quote};
 use jiff::Timestamp;
 use k8s_openapi::{
-    api::{
-        core::v1::NodeSelector,
-        resource::v1::{
-            Counter, CounterSet, Device, DeviceAttribute, DeviceCounterConsumption, ResourcePool,
-            ResourceSlice, ResourceSliceSpec,
-        },
+    api::resource::v1::{
+        Counter, CounterSet, Device, DeviceAttribute, DeviceCounterConsumption, ResourcePool, ResourceSlice,
+        ResourceSliceSpec,
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
@@ -26,6 +23,7 @@ use super::{
 use crate::{
     registry::strategy::{Context, Generation, Names, SelectableField, Strategy},
     resources::shared::{
+        internal::printed,
         metadata::invalid_each,
         names::dns_subdomain,
         optional::{Entries, Items, Switch, immutable, same},
@@ -189,7 +187,7 @@ fn slice_place_faults(spec: &ResourceSliceSpec, path: &Path) -> Faults {
             let path = path.child("nodeSelectorTerms");
             faults.push(Fault::invalid(
                 &path,
-                printed_terms(selector),
+                printed("[core.NodeSelectorTerm", &selector.node_selector_terms),
                 "must have exactly one node selector term",
             ));
         }
@@ -218,27 +216,6 @@ fn slice_place_faults(spec: &ResourceSliceSpec, path: &Path) -> Faults {
         }
     }
     faults
-}
-
-/// Terms as upstream prints them in messages: in their internal form.
-fn printed_terms(selector: &NodeSelector) -> BadValue {
-    use k8s_openapi::api::core::v1::NodeSelectorRequirement;
-
-    fn list<T>(items: Option<&[T]>, print: impl Fn(&T) -> String) -> String {
-        let print = |items: &[T]| format!("[{}]", items.iter().map(&print).collect::<Vec<_>>().join(","));
-        items.map_or_else(|| "null".to_owned(), print)
-    }
-    let text = |text: &str| Value::from(text).to_string();
-    let requirement = |it: &NodeSelectorRequirement| {
-        let (key, operator) = (text(&it.key), text(&it.operator));
-        let values = list(it.values.as_deref(), |value| text(value));
-        format!(r#"{{"Key":{key},"Operator":{operator},"Values":{values}}}"#)
-    };
-    BadValue::Plain(list(Some(&selector.node_selector_terms), |term| {
-        let expressions = list(term.match_expressions.as_deref(), requirement);
-        let fields = list(term.match_fields.as_deref(), requirement);
-        format!(r#"{{"MatchExpressions":{expressions},"MatchFields":{fields}}}"#)
-    }))
 }
 
 /// A key as it stands in the path of a fault: what is too long is cut in the middle.
@@ -356,22 +333,9 @@ fn attribute_faults(attribute: &DeviceAttribute, path: &Path) -> Faults {
     match set.into_iter().filter(|&is_set| is_set).count() {
         0 => faults.push(Fault::invalid(path, "", detail)),
         1 => {}
-        _ => faults.push(Fault::invalid(path, printed_attribute(attribute), detail)),
+        _ => faults.push(Fault::invalid(path, printed("resource.DeviceAttribute", attribute), detail)),
     }
     faults
-}
-
-/// An attribute as upstream prints it in messages: in its internal form.
-fn printed_attribute(it: &DeviceAttribute) -> BadValue {
-    let [int, bool, string, version] = [
-        Value::from(it.int),
-        Value::from(it.bool),
-        Value::from(it.string.clone()),
-        Value::from(it.version.clone()),
-    ];
-    BadValue::Plain(format!(
-        r#"{{"IntValue":{int},"BoolValue":{bool},"StringValue":{string},"VersionValue":{version},"IntValues":null,"BoolValues":null,"StringValues":null,"VersionValues":null}}"#
-    ))
 }
 
 /// Whether a text is a version as semver.org has it.

@@ -1,11 +1,12 @@
 //! CSIStorageCapacities: `csistoragecapacities` of `storage.k8s.io/v1`.
 
-use api_types::field::{BadValue, Fault, Faults, Path};
+use api_types::field::{Fault, Faults, Path};
 use k8s_openapi::api::storage::v1::CSIStorageCapacity;
 
 use crate::{
     registry::strategy::{Context, Names, Strategy},
     resources::shared::{
+        internal::printed,
         metadata::invalid_each,
         names::dns_subdomain,
         optional::{Entries, Items, immutable, same},
@@ -43,7 +44,7 @@ impl Strategy for CSIStorageCapacities {
         let old_is_bad = !selectors::validate(topology, Leniency::default(), &Path::root()).is_empty();
         let mut faults = faults(object, Leniency { invalid_values: old_is_bad, ..Leniency::default() });
         if !same(&object.node_topology, &old.node_topology) {
-            let value = BadValue::json(&object.node_topology);
+            let value = printed("*meta.LabelSelector", &object.node_topology);
             faults.push(Fault::invalid(&Path::new("nodeTopology"), value, "field is immutable"));
         }
         faults.extend(immutable(

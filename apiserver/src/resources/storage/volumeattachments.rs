@@ -1,10 +1,9 @@
 //! VolumeAttachments: `volumeattachments` of `storage.k8s.io/v1`.
 
-use api_types::field::{BadValue, Fault, Faults, Path};
+use api_types::field::{Fault, Faults, Path};
 use k8s_openapi::api::storage::v1::{
     VolumeAttachment, VolumeAttachmentSource, VolumeAttachmentStatus, VolumeError,
 };
-use serde_json::json;
 
 use crate::{
     patch::apply::Reset,
@@ -12,6 +11,7 @@ use crate::{
     resources::{
         core::persistentvolumes::default_sources,
         shared::{
+            internal::printed,
             metadata::{invalid_each, keep_for_status},
             names::{between, dns_subdomain},
             optional::{Entries, Text, same},
@@ -76,14 +76,7 @@ impl Strategy for VolumeAttachments {
     fn validate_update(cx: &Context<'_>, object: &VolumeAttachment, old: &VolumeAttachment) -> Faults {
         let mut faults = Self::validate(cx, object);
         if !same(&object.spec, &old.spec) {
-            // Printed nearly as upstream does, which prints its internal form.
-            let source = &object.spec.source;
-            let printed = BadValue::Json(json!({
-                "Attacher": object.spec.attacher,
-                "NodeName": object.spec.node_name,
-                "Source": {"InlineVolumeSpec": source.inline_volume_spec,
-                    "PersistentVolumeName": source.persistent_volume_name},
-            }));
+            let printed = printed("storage.VolumeAttachmentSpec", &object.spec);
             faults.push(Fault::invalid(&Path::new("spec"), printed, "field is immutable"));
         }
         faults
@@ -187,7 +180,7 @@ mod tests {
                 attachment(json!({"persistentVolumeName": "a"}))
             ),
             [
-                r#"spec: Invalid value: {"Attacher":"a.b","NodeName":"n","Source":{"InlineVolumeSpec":null,"PersistentVolumeName":"b"}}: field is immutable"#
+                r#"spec: Invalid value: {"Attacher":"a.b","Source":{"PersistentVolumeName":"b","InlineVolumeSpec":null},"NodeName":"n"}: field is immutable"#
             ]
         );
     }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{
     json::{entries, get, is_on, items, schema, text},
     paths::{self, Brackets},
+    structural,
 };
 
 const TYPES: &[&str] = &["array", "boolean", "integer", "number", "object", "string"];
@@ -75,6 +76,8 @@ pub(super) struct Rules {
     pub(super) atomic_sets: bool,
     /// Keys of lists that are maps must always have a value, and items of sets must not be null.
     pub(super) keys_and_sets: bool,
+    /// Schemas must be structural.
+    pub(super) structural: bool,
 }
 
 /// Where in a schema the walk is.
@@ -93,6 +96,7 @@ impl Rules {
             types: !had(&|it| !is_type(text(it, "type"))),
             atomic_sets: !had(&|it| set_item_wrong(it).is_some()),
             keys_and_sets: !had(&|it| !key_and_set_faults(it, &Path::new("")).is_empty()),
+            structural: old.iter().all(|schema| structural::is_structural(schema)),
         }
     }
 }
@@ -150,8 +154,19 @@ pub(super) fn root_faults(schema: &Value, status: bool, rules: Rules, path: &Pat
     if is_on(schema, "nullable") {
         faults.push(Fault::forbidden(&path.child("nullable"), "nullable cannot be true at the root"));
     }
+    let mut has_no_structure = None;
+    if rules.structural {
+        match structural::faults(schema, path) {
+            Ok(found) => faults.extend(found),
+            Err(why) => has_no_structure = Some(why),
+        }
+    }
     let place = Place { no_defaults: None, in_metadata: false, root: true };
     faults.extend(schema_faults(schema, place, rules, path));
+    // Mostly the faults say so already, each at its place.
+    if let Some(why) = has_no_structure.filter(|_| faults.is_empty()) {
+        faults.push(Fault::invalid(path, "", why));
+    }
     faults
 }
 

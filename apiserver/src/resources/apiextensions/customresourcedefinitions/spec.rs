@@ -11,6 +11,7 @@ use super::{
     json::{get, is_on, items, schema, text},
     parts::{column_faults, deprecation_faults, field_faults, name_faults, subresource_faults},
     schemas::{self, root_faults},
+    structural::needs_structure,
 };
 use crate::resources::shared::names::{dns1035_label, dns1123_subdomain};
 
@@ -32,13 +33,17 @@ pub(super) struct Rules {
     many_fields: BTreeSet<String>,
 }
 
+fn has_default(schema: &Value) -> bool {
+    get(schema, "default").is_some()
+}
+
 impl Rules {
     pub(super) fn of_new() -> Self {
         Self {
             known_review_version: true,
             ca_bundle: false,
             schema: true,
-            schemas: schemas::Rules { types: true, atomic_sets: true, keys_and_sets: true },
+            schemas: schemas::Rules { types: true, atomic_sets: true, keys_and_sets: true, structural: true },
             many_fields: BTreeSet::new(),
         }
     }
@@ -126,6 +131,20 @@ impl<'a> Spec<'a> {
         self.common_schema().into_iter().chain(own).collect()
     }
 
+    /// Whether some schema, or one that is in it, is like that.
+    fn has_schema(&self, is: &dyn Fn(&Value) -> bool) -> bool {
+        self.schemas().into_iter().any(|it| schemas::any(it, is))
+    }
+
+    /// The rules for the schemas. One that was not structural may stay so if unknown fields are kept and nothing in it
+    /// asks for a structure.
+    fn schema_rules(&self, rules: &Rules) -> schemas::Rules {
+        let asked_for = !is_on(self.value, "preserveUnknownFields")
+            || self.has_schema(&has_default)
+            || self.has_schema(&needs_structure);
+        schemas::Rules { structural: rules.schemas.structural || asked_for, ..rules.schemas }
+    }
+
     /// What is wrong with the spec.
     pub(super) fn faults(&self, rules: &Rules, path: &Path) -> Faults {
         let mut faults = self.group_faults(&path.child("group"));
@@ -138,9 +157,7 @@ impl<'a> Spec<'a> {
         let keeps_unknown = is_on(self.value, "preserveUnknownFields");
         let versions_path = path.child("versions");
         faults.extend(self.missing_schema_faults(rules.schema, keeps_unknown, &versions_path));
-        let has_defaults =
-            || self.schemas().into_iter().any(|it| schemas::any(it, &|it| get(it, "default").is_some()));
-        if keeps_unknown && has_defaults() {
+        if keeps_unknown && self.has_schema(&has_default) {
             let detail = "must be false in order to use defaults in the schema";
             faults.push(Fault::invalid(&path.child("preserveUnknownFields"), true, detail));
         }
@@ -156,7 +173,7 @@ impl<'a> Spec<'a> {
         let status = self.versions.iter().filter_map(|version| get(version, "subresources")).any(has_status);
         if let Some(schema) = self.common_schema() {
             let path = path.child("validation.openAPIV3Schema");
-            faults.extend(root_faults(schema, status, rules.schemas, &path));
+            faults.extend(root_faults(schema, status, self.schema_rules(rules), &path));
         }
         if let Some(subresources) = self.common("subresources") {
             faults.extend(subresource_faults(subresources, &path.child("subresources")));
@@ -244,7 +261,7 @@ impl<'a> Spec<'a> {
         if let Some(schema) = self.own_schema(version) {
             let status = subresources.is_some_and(|it| get(it, "status").is_some());
             let path = path.child("schema.openAPIV3Schema");
-            faults.extend(root_faults(schema, status, rules.schemas, &path));
+            faults.extend(root_faults(schema, status, self.schema_rules(rules), &path));
         }
         if let Some(subresources) = self.own(version, "subresources") {
             faults.extend(subresource_faults(subresources, &path.child("subresources")));

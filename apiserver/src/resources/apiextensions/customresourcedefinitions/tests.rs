@@ -264,6 +264,7 @@ fn a_schema_uses_what_is_supported() {
         (
             json!({"x-kubernetes-list-type": "odd"}),
             vec![
+                ".type: Required value: must not be empty for specified object fields",
                 ".type: Required value: must be array if x-kubernetes-list-type is specified",
                 r#".x-kubernetes-list-type: Unsupported value: "odd": supported values: "atomic", "set", "map""#,
             ],
@@ -283,7 +284,7 @@ fn a_schema_uses_what_is_supported() {
         ),
         (
             json!({"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k", "l", "l", "m"],
-                "items": {"type": "object", "properties": {"k": {"type": "string", "nullable": true}, "m": {"type": "array"}}, "required": ["m"]}}),
+                "items": {"type": "object", "properties": {"k": {"type": "string", "nullable": true}, "m": {"type": "array", "items": {"type": "string"}}}, "required": ["m"]}}),
             vec![
                 r#".x-kubernetes-list-map-keys: Invalid value: ["k","l","l","m"]: entries must all be names of item properties"#,
                 r#".x-kubernetes-list-map-keys: Invalid value: ["k","l","l","m"]: entries must all be names of item properties"#,
@@ -315,6 +316,27 @@ fn a_schema_uses_what_is_supported() {
 }
 
 #[test]
+fn a_schema_is_structural_unless_it_never_was() {
+    let base = "spec.validation.openAPIV3Schema";
+    let odd = json!({"type": "object", "properties": {"a": {"description": "anything"}}});
+    let missing =
+        format!("{base}.properties[a].type: Required value: must not be empty for specified object fields");
+    check(with_schema(odd.clone()), &[&missing]);
+    check(
+        with_schema(json!({"type": "object", "$schema": "x"})),
+        &[&format!(r#"{base}: Invalid value: "": OpenAPIV3Schema 'schema' is not supported"#)],
+    );
+    let keeping = |schema: Value| {
+        let mut object = with_schema(schema);
+        object["spec"]["preserveUnknownFields"] = json!(true);
+        object
+    };
+    let none: Vec<String> = Vec::new();
+    assert_eq!(check_update::<CustomResourceDefinitions>(keeping(odd.clone()), keeping(odd.clone())), none);
+    assert_eq!(check_update::<CustomResourceDefinitions>(with_schema(odd.clone()), keeping(odd)), [missing]);
+}
+
+#[test]
 fn metadata_takes_no_defaults() {
     let base = "spec.validation.openAPIV3Schema";
     check(
@@ -322,6 +344,12 @@ fn metadata_takes_no_defaults() {
             "metadata": {"type": "object", "default": {}, "x-kubernetes-embedded-resource": true}}})),
         &[
             &format!("{base}.nullable: Forbidden: nullable cannot be true at the root"),
+            &format!(
+                "{base}.properties[metadata].properties: Required value: must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields"
+            ),
+            &format!(
+                "{base}.properties[metadata]: Forbidden: must not specify anything other than name and generateName, but metadata is implicitly specified"
+            ),
             &format!("{base}.properties[metadata].default: Forbidden: must not be set in top-level metadata"),
             &format!(
                 "{base}.properties[metadata].x-kubernetes-embedded-resource: Forbidden: must not be used inside of resource meta"
@@ -340,6 +368,8 @@ fn a_schema_next_to_a_status_is_of_an_object() {
         object(json!({"type": "array"})),
         &[
             r#"spec.validation.openAPIV3Schema.type: Invalid value: "array": only "object" is allowed as the type at the root of the schema if the status subresource is enabled"#,
+            "spec.validation.openAPIV3Schema.items: Required value: must be specified",
+            r#"spec.validation.openAPIV3Schema.type: Invalid value: "array": must be object at the root"#,
         ],
     );
     check(

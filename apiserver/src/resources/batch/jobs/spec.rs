@@ -10,6 +10,7 @@ use k8s_openapi::api::batch::v1::{
 
 use crate::resources::shared::{
     forms::domain_prefixed_path,
+    internal::printed,
     metadata::invalid_each,
     names::qualified_name,
     optional::{Items, Text, negative, one_of},
@@ -97,7 +98,11 @@ pub(in super::super) fn validate(spec: &JobSpec, rules: &Rules, path: &Path) -> 
         if is_indexed(spec) {
             faults.extend(success_policy(policy, spec, &path));
         } else {
-            faults.push(Fault::invalid(&path, BadValue::json(policy), "requires indexed completion mode"));
+            faults.push(Fault::invalid(
+                &path,
+                printed("batch.SuccessPolicy", policy),
+                "requires indexed completion mode",
+            ));
         }
     }
     if let Some(policy) = &spec.pod_replacement_policy {

@@ -7,7 +7,10 @@ use api_types::field::{BadValue, Fault, Faults, Path};
 use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus};
 
 use super::spec::{count_indexes, index_interval, is_indexed};
-use crate::resources::shared::optional::{Items, Switch, Text, negative, same};
+use crate::resources::shared::{
+    internal::printed,
+    optional::{Items, Switch, Text, negative, same},
+};
 
 /// Everything that is wrong with a changed status.
 pub(super) fn validate(job: &Job, old: &Job) -> Faults {
@@ -167,7 +170,7 @@ impl Change<'_> {
         if (finishes || !same(uncounted, &old.uncounted_terminated_pods)) && !is_counted {
             faults.push(Fault::invalid(
                 &self.path.child("uncountedTerminatedPods"),
-                BadValue::json(uncounted),
+                printed("*batch.UncountedTerminatedPods", uncounted),
                 "must be empty for finished job",
             ));
         }

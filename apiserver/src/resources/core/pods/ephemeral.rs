@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use super::{is_mirror, keep_all_but_the_spec, prepare_changed, rules, validate_spec};
 use crate::registry::strategy::Context;
 use crate::resources::shared::{
+    internal::difference,
     optional::{Items, same},
     pod_spec::{annotations, scheduling::nowhere},
 };
@@ -46,7 +47,10 @@ pub(super) fn validate(cx: &Context<'_>, pod: &Pod, old: &Pod) -> Faults {
             )),
             Some(new) if !same(new, old) => faults.push(Fault::forbidden(
                 &path,
-                format!("existing ephemeral containers {name:?} may not be changed\n"),
+                format!(
+                    "existing ephemeral containers {name:?} may not be changed\n{}",
+                    difference("core.EphemeralContainer", old, new)
+                ),
             )),
             Some(_) => {}
         }
@@ -107,6 +111,14 @@ mod tests {
             faults(json!([{"name": "debug", "image": "alpine"}]), json!([one])),
             [
                 r#"spec.ephemeralContainers: Forbidden: existing ephemeral containers "debug" may not be changed
+@@ -1,6 +1,6 @@
+ {
+  "Name": "debug",
+- "Image": "busybox",
++ "Image": "alpine",
+  "Command": null,
+  "Args": null,
+  "WorkingDir": "",
 "#
             ]
         );

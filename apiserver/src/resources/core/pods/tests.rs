@@ -489,7 +489,7 @@ fn faults_of_security_contexts_are_upstreams() {
             }})),
             vec![
                 r#"spec.containers[0].securityContext.procMount: Unsupported value: "Odd": supported values: "Default", "Unmasked""#,
-                r#"spec.containers[0].securityContext: Invalid value: {"allowPrivilegeEscalation":false,"privileged":true,"procMount":"Odd"}: cannot set `allowPrivilegeEscalation` to false and `privileged` to true"#,
+                r#"spec.containers[0].securityContext: Invalid value: {"Capabilities":null,"Privileged":true,"SELinuxOptions":null,"WindowsOptions":null,"RunAsUser":null,"RunAsGroup":null,"RunAsNonRoot":null,"ReadOnlyRootFilesystem":null,"AllowPrivilegeEscalation":false,"ProcMount":"Odd","SeccompProfile":null,"AppArmorProfile":null}: cannot set `allowPrivilegeEscalation` to false and `privileged` to true"#,
             ],
         ),
         (

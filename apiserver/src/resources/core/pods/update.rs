@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{
 use super::{rules, validate_spec};
 use crate::registry::strategy::Context;
 use crate::resources::shared::{
+    internal::{difference, printed},
     names::between,
     optional::{Entries, Items, Text, same},
     pod_spec::{Rules, annotations, scheduling},
@@ -74,7 +75,7 @@ pub(super) fn validate(cx: &Context<'_>, pod: &Pod, old: &Pod) -> Faults {
         faults.extend(change_of_gated(&mut rest, old_spec, &path));
     }
     if !same(&rest, old_spec) {
-        let differences = differences(&rest, old_spec);
+        let differences = difference("core.PodSpec", old_spec, &rest);
         faults.push(Fault::forbidden(
             &path,
             format!("pod updates may not change fields other than {CHANGEABLE}\n{differences}"),
@@ -102,29 +103,6 @@ fn with_changeable_of(new: &PodSpec, old: &PodSpec) -> PodSpec {
         rest.termination_grace_period_seconds = old.termination_grace_period_seconds;
     }
     rest
-}
-
-/// The fields of the spec that differ, for people: old and new value of each.
-fn differences(new: &PodSpec, old: &PodSpec) -> String {
-    let fields = |spec: &PodSpec| match serde_json::to_value(spec) {
-        Ok(serde_json::Value::Object(map)) => map,
-        _ => serde_json::Map::new(),
-    };
-    let (new, old) = (fields(new), fields(old));
-    let names: std::collections::BTreeSet<&String> = new.keys().chain(old.keys()).collect();
-    let mut text = String::new();
-    for name in names {
-        let (was, is) = (old.get(name), new.get(name));
-        if was == is {
-            continue;
-        }
-        for (sign, value) in [('-', was), ('+', is)] {
-            if let Some(value) = value {
-                text.push_str(&format!("{sign} {name}: {value}\n"));
-            }
-        }
-    }
-    text
 }
 
 fn images(containers: &[Container], path: &Path) -> Faults {
@@ -222,7 +200,7 @@ fn only_stricter_affinity(new: Option<&NodeAffinity>, old: Option<&NodeAffinity>
     if old.len() != new.len() {
         return vec![Fault::invalid(
             &path,
-            BadValue::json(&new),
+            printed("[core.NodeSelectorTerm", &new),
             "no additions/deletions to non-empty NodeSelectorTerms list are allowed",
         )];
     }
@@ -233,7 +211,7 @@ fn only_stricter_affinity(new: Option<&NodeAffinity>, old: Option<&NodeAffinity>
         .map(|(index, (new, _))| {
             Fault::invalid(
                 &path.index(index),
-                BadValue::json(new),
+                printed("core.NodeSelectorTerm", new),
                 "only additions are allowed (no mutations or deletions)",
             )
         })

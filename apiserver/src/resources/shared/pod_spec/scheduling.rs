@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use api_types::field::{BadValue, Fault, Faults, Path, go_quote};
+use api_types::field::{Fault, Faults, Path};
 use k8s_openapi::api::core::v1::{
     PodReadinessGate, PodResourceClaim, PodSchedulingGate, PodSchedulingGroup, Taint, Toleration,
 };
 
 use super::{
     super::{
+        internal::printed,
         metadata::invalid_each,
         names::{dns_subdomain, dns1123_label, label_value, must_be_non_empty, qualified_name},
         optional::Text,
@@ -118,7 +119,7 @@ pub(crate) fn taints(taints: &[Taint], path: &Path) -> Faults {
             faults.push(Fault::not_supported(&effect_path, taint.effect.as_str(), EFFECTS));
         }
         if !seen.insert((taint.key.as_str(), taint.effect.as_str())) {
-            let mut fault = Fault::duplicate(&path, printed(taint));
+            let mut fault = Fault::duplicate(&path, printed("core.Taint", taint));
             fault.detail = "taints must be unique by key and effect pair".to_owned();
             faults.push(fault);
         }
@@ -192,24 +193,14 @@ pub(super) fn resource_claims(claims: &[PodResourceClaim], is_mirror: bool, path
             1 => None,
             _ => Some("at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"),
         };
-        faults.extend(wrong.map(|wrong| Fault::invalid(&path, BadValue::json(claim), wrong)));
+        faults
+            .extend(wrong.map(|wrong| Fault::invalid(&path, printed("core.PodResourceClaim", claim), wrong)));
         for (field, name) in sources {
             let Some(name) = name else { continue };
             faults.extend(invalid_each(&path.child(field), name, dns_subdomain(name, false)));
         }
     }
     faults
-}
-
-/// A taint as upstream's messages print it: its own form, not the API's.
-fn printed(taint: &Taint) -> BadValue {
-    BadValue::Plain(format!(
-        r#"{{"Key":{},"Value":{},"Effect":{},"TimeAdded":{}}}"#,
-        go_quote(&taint.key),
-        go_quote(taint.value.text()),
-        go_quote(&taint.effect),
-        taint.time_added.as_ref().map_or_else(|| "null".to_owned(), |time| go_quote(&time.0.to_string())),
-    ))
 }
 
 /// The path of faults that concern no field; upstream's empty path prints so.

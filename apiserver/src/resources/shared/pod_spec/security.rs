@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
-use api_types::field::{BadValue, Fault, Faults, Path};
+use api_types::field::{Fault, Faults, Path};
 use k8s_openapi::api::core::v1::{
     AppArmorProfile, PodSpec, SeccompProfile, SecurityContext, Sysctl, WindowsSecurityContextOptions,
 };
@@ -10,6 +10,7 @@ use regex::Regex;
 
 use super::{
     super::{
+        internal::printed,
         metadata::invalid_each,
         names::{dns1123_subdomain, user_or_group_id},
         optional::{Items, Switch, one_of_or_empty_fault},
@@ -48,7 +49,8 @@ pub(super) fn validate_container(
     }
     faults.extend(seccomp(context.seccomp_profile.as_ref(), &path.child("seccompProfile")));
     if context.allow_privilege_escalation == Some(false) {
-        let mut contradiction = |what: &str| faults.push(Fault::invalid(path, BadValue::json(context), what));
+        let mut contradiction =
+            |what: &str| faults.push(Fault::invalid(path, printed("core.SecurityContext", context), what));
         if context.privileged.is_on() {
             contradiction("cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
         }
@@ -206,7 +208,7 @@ fn seccomp(profile: Option<&SeccompProfile>, path: &Path) -> Faults {
         ("Localhost", Some(file)) => faults.extend(paths::local_descending(file, &path)),
         (_, Some(_)) => faults.push(Fault::invalid(
             &path,
-            BadValue::json(profile),
+            printed("core.SeccompProfile", profile),
             "can only be set when seccomp type is Localhost",
         )),
         (_, None) => {}
