@@ -342,7 +342,7 @@ fn workloads() -> Vec<Entry> {
             alias: "disruption",
             account: "disruption-controller",
             workers: 1,
-            start: |manager, workers, _| drop(manager.start(disruption::Disruption, workers)),
+            start: |manager, workers, options| disruption::start(manager, workers, &options.inventory),
         },
         Entry {
             file: "ttl_after_finished",

@@ -84,7 +84,7 @@ pub use pod::Pod;
 pub use pod_disruption_budget::PodDisruptionBudget;
 pub use replica_set::ReplicaSet;
 pub use replication_controller::ReplicationController;
-pub use resource_claim::{ResourceClaim, ResourceClaimTemplate};
+pub use resource_claim::{DeviceClass, ResourceClaim, ResourceClaimTemplate};
 pub use resource_quota::ResourceQuota;
 pub use resource_slice::ResourceSlice;
 pub use root_ca::RootCa;

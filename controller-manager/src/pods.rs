@@ -8,15 +8,28 @@ use client::{
     Meta, Resource,
     controller::{OnFailure, Report, Request},
     events::{Note, ObjectRef},
+    meta::time,
     resource::PODS,
 };
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::kinds::Pod;
 
 /// Says how cheap it is to lose a Pod, to those who choose one: the lower, the sooner it goes.
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+
+/// The condition that says that a Pod is to go, and why.
+pub const DISRUPTION_TARGET: &str = "DisruptionTarget";
+
+/// A condition of a Pod, to be told in its status.
+pub fn condition(pod: &Pod, which: &str, status: &str, now: Timestamp) -> Value {
+    let mut condition = json!({"type": which, "status": status, "lastTransitionTime": time(now)});
+    if pod.metadata.generation > 0 {
+        condition["observedGeneration"] = pod.metadata.generation.into();
+    }
+    condition
+}
 
 /// A Pod is available once it has been ready for so many seconds.
 pub fn is_available(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> bool {

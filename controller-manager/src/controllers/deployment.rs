@@ -5,6 +5,7 @@
 //! ReplicaSet is gathered and written once, under the condition that nobody else has changed it.
 
 mod history;
+mod rollback;
 mod rollout;
 mod status;
 
@@ -135,6 +136,10 @@ impl Controller for Deployments {
             Standing::Counted
         } else if let Some(plan) = collision(observed, &work) {
             return plan;
+        } else if let Some(revision) =
+            rollback::wanted(root).filter(|_| !root.spec.paused && work.new.is_some())
+        {
+            return rollback::roll_back(root, &work, revision);
         } else {
             work.step(observed)
         };

@@ -2,13 +2,17 @@
 //!
 //! The API server grants evictions out of `status.disruptionsAllowed` and notes the Pods there; this controller counts anew
 //! whenever a Pod or the budget changes. It writes only over the status it saw, so that no eviction granted meanwhile is
-//! forgotten.
+//! forgotten. How large somebody is whose kind is not known here is [asked](scales); a Pod that was to be disrupted and is
+//! not is [no longer said](stale) to be.
+
+mod scales;
+mod stale;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use client::{
     Caches, Controller, Key, Kind, Owner, Plan, Triggers, Write,
-    controller::Request,
+    controller::{Manager, Options as Workers, Request},
     events::{Note, ObjectRef},
     meta::time,
     resource::{self, POD_DISRUPTION_BUDGETS},
@@ -16,9 +20,13 @@ use client::{
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+pub use stale::StaleDisruptions;
+
+use self::scales::Scales;
 use crate::{
     conditions::{self, Condition},
     int_or_percent::IntOrPercent,
+    inventory::Inventory,
     kinds::{
         Deployment, Pod, PodDisruptionBudget, ReplicaSet, ReplicationController, StatefulSet,
         pod_disruption_budget::PodDisruptionBudgetStatus,
@@ -31,15 +39,18 @@ const DELETION_TIMEOUT: SignedDuration = SignedDuration::from_secs(120);
 const ALLOWED: &str = "DisruptionAllowed";
 
 /// Keeps PodDisruptionBudgets.
-#[derive(Debug)]
-pub struct Disruption;
+#[derive(Debug, Default)]
+pub struct Disruption {
+    scales: Scales,
+}
 
 /// All that matters to a PodDisruptionBudget.
 #[derive(Debug)]
 pub struct Observed {
     root: Arc<PodDisruptionBudget>,
     pods: Vec<Arc<Pod>>,
-    scale: Result<Scale, String>,
+    /// `None` if nobody needs it, or it is not known yet.
+    scale: Option<Result<Scale, String>>,
 }
 
 /// How many Pods there shall be, by those who manage them.
@@ -48,6 +59,26 @@ struct Scale {
     pods: i32,
     /// Some Pods are managed by nobody.
     unmanaged: bool,
+}
+
+/// Who manages a Pod in the end.
+enum Manages {
+    /// Somebody with this uid who shall have so many Pods.
+    Somebody(Box<str>, i32),
+    Nobody,
+    Failed(String),
+    /// It was asked for.
+    Asked,
+}
+
+/// Starts the controller.
+pub(super) fn start(manager: &Manager, workers: Workers, inventory: &Inventory) {
+    let disruption = Disruption::default();
+    let scales = disruption.scales.clone();
+    let api = workers.api.clone().unwrap_or_else(|| manager.api.clone());
+    let inbox = manager.start(disruption, workers.clone());
+    scales.start(manager, api, inventory, inbox);
+    drop(manager.start(StaleDisruptions, workers));
 }
 
 impl Controller for Disruption {
@@ -70,14 +101,24 @@ impl Controller for Disruption {
     }
 
     fn observe(&self, root: &Key, caches: &Caches) -> Option<Observed> {
-        let root = caches.read::<PodDisruptionBudget>().get(root)?;
-        let pods = caches.read::<Pod>().select(&root.metadata.namespace, &root.spec.selector.selector);
-        let scale = scale(&pods, caches);
-        Some(Observed { root, pods, scale })
+        let Some(budget) = caches.read::<PodDisruptionBudget>().get(root) else {
+            self.scales.forget(root);
+            return None;
+        };
+        let pods = caches.read::<Pod>().select(&budget.metadata.namespace, &budget.spec.selector.selector);
+        let scale = if needs_scale(&budget) {
+            scale(&pods, |owner| self.manages(root, owner, caches))
+        } else {
+            Some(Ok(Scale::default()))
+        };
+        Some(Observed { root: budget, pods, scale })
     }
 
     fn reconcile(&self, observed: &Observed, now: Timestamp) -> Plan {
         let Observed { root, pods, scale } = observed;
+        let Some(scale) = scale else {
+            return Plan::because("it is asked how many Pods there shall be");
+        };
         let about = ObjectRef::to(&**root);
         let mut plan = Plan::because("it is counted anew how many Pods may go");
         if pods.is_empty() {
@@ -165,20 +206,48 @@ fn expectation<'a>(
     }
 }
 
-/// Adds up the sizes of all that manage these Pods.
-fn scale(pods: &[Arc<Pod>], caches: &Caches) -> Result<Scale, String> {
-    let mut unmanaged = false;
+/// Whether it matters for a budget how many Pods there shall be.
+fn needs_scale(root: &PodDisruptionBudget) -> bool {
+    root.spec.max_unavailable.is_some() || matches!(root.spec.min_available, Some(IntOrPercent::Percent(_)))
+}
+
+/// Adds up the sizes of all that manage these Pods; `None` if one of them is asked for.
+fn scale(pods: &[Arc<Pod>], manages: impl Fn(&Owner) -> Manages) -> Option<Result<Scale, String>> {
+    let (mut unmanaged, mut asked) = (false, false);
     let mut sizes = BTreeMap::<Box<str>, i32>::new();
     for pod in pods {
         let Some(owner) = pod.metadata.controller() else {
             unmanaged = true;
             continue;
         };
-        let (uid, size) = size_of(&pod.metadata.namespace, owner, caches)
-            .ok_or_else(|| format!("found no controllers for pod \"{}\"", pod.metadata.name))?;
-        sizes.insert(uid, size);
+        if sizes.contains_key(&owner.uid) {
+            continue;
+        }
+        match manages(owner) {
+            Manages::Somebody(uid, size) => drop(sizes.insert(uid, size)),
+            Manages::Nobody => {
+                return Some(Err(format!("found no controllers for pod \"{}\"", pod.metadata.name)));
+            }
+            Manages::Failed(error) => return Some(Err(error)),
+            Manages::Asked => asked = true,
+        }
     }
-    Ok(Scale { pods: sizes.values().sum(), unmanaged })
+    (!asked).then(|| Ok(Scale { pods: sizes.values().sum(), unmanaged }))
+}
+
+impl Disruption {
+    /// Who manages a Pod: somebody of a kind that is known here, or else whoever the server says.
+    fn manages(&self, root: &Key, owner: &Owner, caches: &Caches) -> Manages {
+        if let Some((uid, size)) = size_of(&root.namespace, owner, caches) {
+            return Manages::Somebody(uid, size);
+        }
+        match self.scales.take(root, (Arc::clone(&root.namespace), owner.clone())) {
+            Some(Ok(Some((uid, size)))) => Manages::Somebody(uid, size),
+            Some(Ok(None)) => Manages::Nobody,
+            Some(Err(error)) => Manages::Failed(error),
+            None => Manages::Asked,
+        }
+    }
 }
 
 /// Who manages a Pod in the end, and how many Pods that shall have.
@@ -294,7 +363,8 @@ mod tests {
             "spec": spec, "status": status,
         });
         let root = Arc::new(serde_json::from_value(root).unwrap());
-        Disruption.reconcile(&Observed { root, pods, scale }, "2026-01-01T00:01:00Z".parse().unwrap())
+        Disruption::default()
+            .reconcile(&Observed { root, pods, scale: Some(scale) }, "2026-01-01T00:01:00Z".parse().unwrap())
     }
 
     fn told(plan: &Plan) -> Value {
@@ -357,6 +427,33 @@ mod tests {
         ));
         assert_eq!(status["disruptionsAllowed"], 0);
         assert_eq!(status["conditions"][0]["reason"], "SyncFailed");
+    }
+
+    #[test]
+    fn the_scale_of_a_kind_that_is_not_known_is_asked_for_and_serves_one_look() {
+        let owner = json!({"apiVersion": "example.com/v1", "kind": "Fleet", "name": "f", "uid": "f", "controller": true});
+        let pod = json!({"metadata": {"namespace": "ns", "name": "p", "uid": "p", "labels": {"a": "b"}, "ownerReferences": [owner]}});
+        let budget = json!({"metadata": {"namespace": "ns", "name": "b", "uid": "b"},
+            "spec": {"maxUnavailable": "50%", "selector": {"matchLabels": {"a": "b"}}}});
+        let caches = client::testing::Filled::new()
+            .with::<Pod>([pod])
+            .with::<PodDisruptionBudget>([budget])
+            .with::<ReplicaSet>([])
+            .with::<Deployment>([])
+            .with::<StatefulSet>([])
+            .with::<ReplicationController>([])
+            .caches();
+        let (controller, key) = (Disruption::default(), Key::new("ns", "b"));
+        let question = || ("ns".into(), serde_json::from_value::<Owner>(owner.clone()).unwrap());
+        let look = || controller.observe(&key, &caches).unwrap().scale;
+        assert_eq!(look(), None);
+        controller.scales.answered(&key, question(), Ok(Some(("f".into(), 5))));
+        assert_eq!(look(), Some(Ok(Scale { pods: 5, unmanaged: false })));
+        assert_eq!(look(), None, "asked anew");
+        controller.scales.answered(&key, question(), Ok(None));
+        assert_eq!(look(), Some(Err("found no controllers for pod \"p\"".to_owned())));
+        controller.scales.answered(&key, question(), Err("nobody knows".to_owned()));
+        assert_eq!(look(), Some(Err("nobody knows".to_owned())));
     }
 
     #[test]

@@ -10,11 +10,12 @@
 //! names a node (the annotation `volume.kubernetes.io/selected-node`), for which a volume is then made.
 //!
 //! [`provision`] makes volumes that are directories of nodes, for clusters to try things on; for every other provisioner
-//! the claim is annotated, and waited for.
+//! the claim is annotated, and waited for. [`recycle`] empties volumes that are given to one claim after the other.
 
 mod claim;
 mod matching;
 mod provision;
+mod recycle;
 mod volume;
 
 #[cfg(test)]

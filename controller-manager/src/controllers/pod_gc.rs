@@ -8,7 +8,6 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use client::{
     Caches, Change, Controller, Key, Kind, Plan, Triggers, Write,
     controller::{DeleteOptions, OnFailure, Patch, Preconditions, Request},
-    meta::time,
     resource::PODS,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -16,7 +15,10 @@ use parking_lot::Mutex;
 use runtime::SharedClock;
 use serde_json::json;
 
-use crate::kinds::{Node, Pod, pod::NODE};
+use crate::{
+    kinds::{Node, Pod, pod::NODE},
+    pods::{self, DISRUPTION_TARGET},
+};
 
 /// A node must have been gone for so long: it may be registered anew.
 const QUARANTINE: SignedDuration = SignedDuration::from_secs(40);
@@ -165,12 +167,11 @@ fn is_ready(node: &Node) -> bool {
 fn remove(plan: Plan, pod: &Pod, orphaned: bool, now: Timestamp) -> Plan {
     let mut plan = plan;
     if !pod.is_finished() {
-        let conditions = json!([{
-            "type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC",
-            "message": "PodGC: node no longer exists", "lastTransitionTime": time(now),
-        }]);
         let status = if orphaned {
-            json!({"status": {"phase": "Failed", "conditions": conditions}})
+            let mut condition = pods::condition(pod, DISRUPTION_TARGET, "True", now);
+            condition["reason"] = "DeletionByPodGC".into();
+            condition["message"] = "PodGC: node no longer exists".into();
+            json!({"status": {"phase": "Failed", "conditions": [condition]}})
         } else {
             json!({"status": {"phase": "Failed"}})
         };

@@ -183,7 +183,8 @@ impl Controller for ClaimUses {
             let named = pod.spec.resource_claims.iter().filter(|it| !it.resource_claim_name.is_empty());
             let named = named.map(|it| &it.resource_claim_name);
             let made = pod.status.resource_claim_statuses.iter().map(|it| &it.resource_claim_name);
-            named.chain(made).map(|name| Key::new(namespace, name)).collect()
+            let extended = Some(&pod.status.extended_resource_claim).filter(|name| !name.is_empty());
+            named.chain(made).chain(extended).map(|name| Key::new(namespace, name)).collect()
         });
     }
 

@@ -23,12 +23,15 @@ use serde_json::{Map, Value};
 
 use crate::{
     inventory::Inventory,
-    kinds::{PersistentVolumeClaim, Pod, ResourceQuota, Service},
+    kinds::{DeviceClass, PersistentVolumeClaim, Pod, ResourceClaim, ResourceQuota, Service},
     resources::{self, Amounts},
 };
 
 /// What was granted so long ago is there, or will not come.
 const GRANTS_SETTLE: jiff::SignedDuration = jiff::SignedDuration::from_millis(250);
+
+/// Marks a claim that was made for a Pod because that asks for devices as plain resources.
+const EXTENDED: &str = "resource.kubernetes.io/extended-resource-claim";
 
 /// Keeps ResourceQuotas.
 pub struct ResourceQuotas {
@@ -45,6 +48,10 @@ pub struct Observed {
     pods: Vec<Arc<Pod>>,
     claims: Vec<Arc<PersistentVolumeClaim>>,
     services: Vec<Arc<Service>>,
+    /// The claims of devices, each with the Pod that it was made for because that asks for devices as plain resources.
+    devices: Vec<(Arc<ResourceClaim>, Option<Arc<Pod>>)>,
+    /// The resources by which Pods ask for devices without a claim, by class.
+    extended: BTreeMap<Box<str>, Box<str>>,
     /// How many objects there are of the kinds that are only counted, by the name the quota has for that.
     counts: BTreeMap<Box<str>, i64>,
     /// Since when the quota is known as it is.
@@ -134,6 +141,8 @@ impl Controller for ResourceQuotas {
             quotas_of(&change.object().metadata.namespace, caches)
         });
         on.changes::<Service>(|change, caches| quotas_of(&change.object().metadata.namespace, caches));
+        on.changes::<ResourceClaim>(|change, caches| quotas_of(&change.object().metadata.namespace, caches));
+        on.reads::<DeviceClass>();
     }
 
     fn observe(&self, root: &Key, caches: &Caches) -> Option<Observed> {
@@ -169,7 +178,20 @@ impl Controller for ResourceQuotas {
         } else {
             Vec::new()
         };
-        Some(Observed { pods, claims, services, counts, since: known.1, root })
+        let extended: BTreeMap<Box<str>, Box<str>> = caches
+            .read::<DeviceClass>()
+            .list()
+            .iter()
+            .filter_map(|class| {
+                Some((class.metadata.name.as_ref().into(), class.spec.extended_resource_name.clone()?))
+            })
+            .collect();
+        let devices = if wants(&|name| usage::is_of_devices(name, &extended)) {
+            device_claims(namespace, caches)
+        } else {
+            Vec::new()
+        };
+        Some(Observed { pods, claims, services, devices, extended, counts, since: known.1, root })
     }
 
     fn reconcile(&self, observed: &Observed, now: Timestamp) -> Plan {
@@ -212,6 +234,32 @@ fn quotas_of(namespace: &str, caches: &Caches) -> Vec<Key> {
     caches.read::<ResourceQuota>().in_namespace(namespace).iter().map(|quota| quota.key()).collect()
 }
 
+/// The claims of devices, each with the Pod that it was made for because that asks for devices as plain resources.
+fn device_claims(namespace: &str, caches: &Caches) -> Vec<(Arc<ResourceClaim>, Option<Arc<Pod>>)> {
+    let claims = caches.read::<ResourceClaim>().in_namespace(namespace);
+    let pods = caches.read::<Pod>();
+    let is_extended = |claim: &ResourceClaim| claim.metadata.annotations.get(EXTENDED) == Some("true");
+    let pod_of = |claim: &ResourceClaim| {
+        let owner =
+            claim.metadata.controller().filter(|it| &*it.kind == "Pod" && &*it.api_version == "v1")?;
+        let pod = pods.get_same(&Key::new(namespace, &owner.name), &owner.uid)?;
+        let named = &pod.status.extended_resource_claim;
+        let age =
+            |claim: &ResourceClaim| (claim.metadata.creation_timestamp, Arc::clone(&claim.metadata.name));
+        // Until the Pod names its claim it is the first that was made for it.
+        let is_its = if named.is_empty() {
+            let rivals = claims.iter().filter(|it| is_extended(it));
+            let mut rivals =
+                rivals.filter(|it| it.metadata.controller().is_some_and(|it| it.uid == owner.uid));
+            !rivals.any(|rival| age(rival) < age(claim))
+        } else {
+            **named == *claim.metadata.name
+        };
+        is_its.then_some(pod)
+    };
+    claims.iter().map(|claim| (Arc::clone(claim), pod_of(claim).filter(|_| is_extended(claim)))).collect()
+}
+
 /// Amounts for a merge patch over others.
 fn merge(before: Option<&Amounts>, after: &Amounts) -> Value {
     let gone = before.into_iter().flatten().filter(|(name, _)| !after.contains_key(*name));
@@ -231,6 +279,7 @@ fn count(observed: &Observed, now: Timestamp) -> (Amounts, Option<Duration>) {
         usage::is_of_pods(name)
             || usage::is_of_claims(name)
             || usage::is_of_services(name)
+            || usage::is_of_devices(name, &observed.extended)
             || observed.counts.contains_key(name)
     };
     for name in root.spec.hard.keys().filter(|name| is_counted(name)) {
@@ -253,6 +302,10 @@ fn count(observed: &Observed, now: Timestamp) -> (Amounts, Option<Duration>) {
     // Nothing else is in any scope.
     if requirements.is_empty() {
         observed.services.iter().for_each(|service| sum(usage::of_service(service)));
+        for (claim, pod) in &observed.devices {
+            let counted = pod.as_ref().map(|pod| usage::of_pod(pod, now).0).unwrap_or_default();
+            sum(usage::of_devices(claim, &observed.extended, &counted));
+        }
         let counts = observed.counts.iter().filter(|(name, _)| !usage::is_special(name));
         sum(counts.map(|(name, count)| (name.clone(), Quantity::new(*count, Format::DecimalSi))).collect());
     }
@@ -272,7 +325,7 @@ mod tests {
     }
 
     fn pod(name: &str, phase: &str, spec: Value) -> Value {
-        let mut pod = json!({"metadata": {"namespace": "ns", "name": name}, "status": {"phase": phase, "qosClass": "Burstable"},
+        let mut pod = json!({"metadata": {"namespace": "ns", "name": name, "uid": name}, "status": {"phase": phase, "qosClass": "Burstable"},
             "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "100m", "memory": "1Gi", "example.com/gpu": "2"}, "limits": {"cpu": "1"}}}]}});
         for (field, value) in spec.as_object().unwrap() {
             pod["spec"][field] = value.clone();
@@ -293,6 +346,19 @@ mod tests {
             ])
             .with::<PersistentVolumeClaim>([claim])
             .with::<Service>([service])
+            .with::<DeviceClass>([
+                json!({"metadata": {"name": "gpu"}, "spec": {"extendedResourceName": "example.com/gpu"}}),
+                json!({"metadata": {"name": "nic"}}),
+            ])
+            .with::<ResourceClaim>([
+                json!({"metadata": {"namespace": "ns", "name": "d"}, "spec": {"devices": {"requests": [
+                    {"exactly": {"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 3}},
+                    {"firstAvailable": [{"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 1},
+                        {"deviceClassName": "nic", "allocationMode": "All"}]}]}}}),
+                json!({"metadata": {"namespace": "ns", "name": "e", "annotations": {EXTENDED: "true"}, "ownerReferences": [
+                    {"apiVersion": "v1", "kind": "Pod", "name": "a", "uid": "a", "controller": true}]}, "spec": {"devices": {"requests": [
+                    {"exactly": {"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 2}}]}}}),
+            ])
             .caches();
         let controller = ResourceQuotas::new(Runtime::simulated(now(), 1).clock, Inventory::default());
         let mut observed = controller.observe(&Key::new("ns", "q"), &caches).unwrap();
@@ -320,9 +386,20 @@ mod tests {
         assert_eq!(
             used(json!({"hard": all})),
             json!({"pods": "2", "count/pods": "3", "requests.cpu": "200m", "cpu": "200m", "limits.cpu": "2", "memory": "2Gi",
-                "requests.example.com/gpu": "4", "persistentvolumeclaims": "1", "requests.storage": "5Gi",
+                "requests.example.com/gpu": "8", "persistentvolumeclaims": "1", "requests.storage": "5Gi",
                 "gold.storageclass.storage.k8s.io/requests.storage": "5Gi", "services": "1", "services.nodeports": "2",
                 "services.loadbalancers": "0", "secrets": "7"})
+        );
+    }
+
+    #[test]
+    fn devices_are_counted_by_class_and_those_of_pods_once() {
+        let all = json!({"gpu.deviceclass.resource.k8s.io/devices": "9", "nic.deviceclass.resource.k8s.io/devices": "99",
+            "requests.deviceclass.resource.kubernetes.io/gpu": "9", "requests.example.com/gpu": "9"});
+        assert_eq!(
+            used(json!({"hard": all})),
+            json!({"gpu.deviceclass.resource.k8s.io/devices": "6", "nic.deviceclass.resource.k8s.io/devices": "32",
+                "requests.deviceclass.resource.kubernetes.io/gpu": "6", "requests.example.com/gpu": "8"})
         );
     }
 

@@ -7,7 +7,6 @@ use client::{
     Caches, Change, Controller, Key, Kind, Plan, Triggers, Write,
     controller::{Patch, Request},
     events::{Note, ObjectRef},
-    meta::time,
     resource::PODS,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -22,6 +21,7 @@ use crate::{
         pod::{NODE, Toleration},
     },
     placement::tolerates,
+    pods::{self, DISRUPTION_TARGET},
 };
 
 const NO_EXECUTE: &str = "NoExecute";
@@ -183,10 +183,10 @@ fn tell(pod: &Key, message: String) -> Write {
 
 fn evict(pod: &Pod, now: Timestamp) -> Plan {
     let key = pod.key();
-    let condition = json!({"status": {"conditions": [{
-        "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
-        "message": "Taint manager: deleting due to NoExecute taint", "lastTransitionTime": time(now),
-    }]}});
+    let mut condition = pods::condition(pod, DISRUPTION_TARGET, "True", now);
+    condition["reason"] = "DeletionByTaintManager".into();
+    condition["message"] = "Taint manager: deleting due to NoExecute taint".into();
+    let condition = json!({"status": {"conditions": [condition]}});
     Plan::because("the node does not want the Pod there any longer")
         .then(tell(&key, format!("Marking for deletion Pod {key}")))
         .then(Request::patch(PODS, key, Patch::strategic(condition)).on("status").if_same(&pod.metadata.uid))

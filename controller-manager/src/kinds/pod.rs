@@ -178,9 +178,14 @@ pub struct PodStatus {
     pub phase: Box<str>,
     /// Why it is there, in one word.
     pub reason: Box<str>,
+    /// Why, for people.
+    pub message: Box<str>,
     /// The claims that were made for it.
     #[serde(deserialize_with = "null_is_default")]
     pub resource_claim_statuses: Box<[PodResourceClaim]>,
+    /// The claim that was made for the devices it asks for as plain resources; empty if there is none.
+    #[serde(rename = "extendedResourceClaimStatus", deserialize_with = "claim_name")]
+    pub extended_resource_claim: Box<str>,
     /// Since when a kubelet looks after it.
     pub start_time: Option<Timestamp>,
     /// How it is treated when resources are short.
@@ -215,6 +220,9 @@ pub struct Condition {
     pub status: Box<str>,
     /// Since when.
     pub last_transition_time: Option<Timestamp>,
+    /// The kubelet said so of its own accord.
+    #[serde(rename = "reason", deserialize_with = "is_by_kubelet")]
+    pub by_kubelet: bool,
 }
 
 /// How a container is.
@@ -316,6 +324,16 @@ impl<'de> Deserialize<'de> for PodAffinity {
 fn json_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<str>, D::Error> {
     let raw = Option::<Box<RawValue>>::deserialize(deserializer)?;
     Ok(raw.map(|raw| Box::from(raw.get())).filter(|text| **text != *"{}").unwrap_or_default())
+}
+
+fn claim_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<str>, D::Error> {
+    let status = Option::<PodResourceClaim>::deserialize(deserializer)?;
+    Ok(status.unwrap_or_default().resource_claim_name)
+}
+
+fn is_by_kubelet<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    let reason = Option::<std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+    Ok(reason.is_some_and(|reason| reason == "TerminationByKubelet"))
 }
 
 /// Whether there is anything but null.

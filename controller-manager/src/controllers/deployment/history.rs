@@ -15,14 +15,13 @@ pub(super) const MAX: &str = "deployment.kubernetes.io/max-replicas";
 const HISTORY_MAX: usize = 2000;
 
 /// Annotations that are not a template's, so that its ReplicaSet does not get them.
-const NOT_COPIED: [&str; 6] = [
-    client::meta::LAST_APPLIED,
-    REVISION,
-    REVISION_HISTORY,
-    DESIRED,
-    MAX,
-    "deprecated.deployment.rollback.to",
-];
+const NOT_COPIED: [&str; 6] =
+    [client::meta::LAST_APPLIED, REVISION, REVISION_HISTORY, DESIRED, MAX, super::rollback::ROLLBACK_TO];
+
+/// Whether an annotation belongs to a template: it goes with that to the ReplicaSet, and comes back with it.
+pub(super) fn is_of_template(name: &str) -> bool {
+    !NOT_COPIED.contains(&name)
+}
 
 /// The number of a ReplicaSet's template; `None` if what stands there is none.
 pub(super) fn revision(set: &Set) -> Option<i64> {
@@ -38,7 +37,7 @@ pub(super) fn max_revision<'a>(sets: impl Iterator<Item = &'a Set>) -> i64 {
 /// had before goes into its history.
 pub(super) fn annotate_new(root: &Deployment, new: &mut Set, newest: i64) {
     for (name, value) in root.metadata.annotations.iter() {
-        if !NOT_COPIED.contains(&name) {
+        if is_of_template(name) {
             new.annotate(name, value);
         }
     }

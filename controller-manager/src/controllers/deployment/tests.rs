@@ -345,3 +345,43 @@ fn a_status_has_upstreams_fields() {
         ])
     );
 }
+
+#[test]
+fn an_annotation_goes_back_to_an_earlier_template() {
+    let look = |to: &str, sets: Vec<Arc<ReplicaSet>>| {
+        let annotations = json!({"deployment.kubernetes.io/revision": "2", "kubernetes.io/change-cause": "newer", "mine": "x",
+            "deprecated.deployment.rollback.to": to});
+        decide(deployment(&json!({"metadata": {"annotations": annotations}})), sets, &[], None)
+    };
+    let sets = || vec![set("old", 9, 0, 0, 10, "1"), set("new", 1, 10, 10, 10, "2")];
+    for to in ["0", "1"] {
+        let plan = look(to, sets());
+        assert_eq!(story(&plan).0, ["Rolled back deployment \"web\" to revision 1"], "to {to}");
+        let document = told(&plan);
+        assert_eq!(
+            document["spec"]["template"],
+            json!({"spec": {"containers": [{"name": "c", "image": "old"}]}})
+        );
+        assert_eq!(
+            document["metadata"]["annotations"],
+            json!({"deprecated.deployment.rollback.to": null, "kubernetes.io/change-cause": "because", "mine": null})
+        );
+        assert_eq!(document["metadata"]["resourceVersion"], "7");
+    }
+    let warning = |plan: &Plan| {
+        let forgotten = json!({"deprecated.deployment.rollback.to": null});
+        assert_eq!(told(plan)["metadata"]["annotations"], forgotten);
+        match plan.writes.first() {
+            Some(Write::Event { note, .. }) => note.message.to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    for (to, sets, expected) in [
+        ("7", sets(), "Unable to find the revision to rollback to."),
+        ("0", vec![set("new", 1, 10, 10, 10, "1")], "Unable to find last revision."),
+        ("2", sets(), "The rollback revision contains the same template as current deployment \"web\""),
+    ] {
+        assert_eq!(warning(&look(to, sets)), expected, "to {to}");
+    }
+    assert!(look("soon", sets()).why.to_string() != look("1", sets()).why.to_string(), "no number");
+}

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use client::{
-    Caches, Controller, Key, Kind, Plan, Triggers, Write,
+    Caches, Change, Controller, Key, Kind, Plan, Triggers, Write,
     controller::Request,
     events::{Note, ObjectRef},
     resource::PERSISTENT_VOLUMES,
@@ -11,9 +11,12 @@ use client::{
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{BOUND_BY_CONTROLLER, NAME, PROVISIONED_BY, change, matching, phase, provision};
+use super::{
+    BOUND_BY_CONTROLLER, NAME, PROVISIONED_BY, change, matching, phase, provision,
+    recycle::{self, Recycling},
+};
 use crate::{
-    kinds::{PersistentVolume, PersistentVolumeClaim, persistent_volume},
+    kinds::{PersistentVolume, PersistentVolumeClaim, Pod, persistent_volume},
     protection,
 };
 
@@ -32,6 +35,8 @@ pub struct Observed {
     claim: Option<Arc<PersistentVolumeClaim>>,
     /// Whether the claims are known up to the last change of the volume: only then is one that is not there gone.
     certain: bool,
+    /// What matters to emptying it, if it is of those that are emptied.
+    recycling: Option<Recycling>,
 }
 
 // === impl Volumes ===
@@ -49,6 +54,24 @@ impl Controller for Volumes {
             let named = named.map(|it| Key::cluster(it));
             naming.iter().map(|it| it.key()).chain(named).collect()
         });
+        // Volumes that are emptied wait for Pods.
+        on.changes::<Pod>(|change, caches| {
+            let pod = change.object();
+            let emptied = Recycling::volume_of(pod);
+            if let Change::Modified { old, new } = change
+                && emptied.is_none()
+                && old.needs_no_volumes() == new.needs_no_volumes()
+            {
+                return Vec::new();
+            }
+            let volumes = caches.read::<PersistentVolume>();
+            let namespace = &pod.metadata.namespace;
+            let used = pod
+                .claims()
+                .flat_map(|name| volumes.by_index(persistent_volume::CLAIM, &format!("{namespace}/{name}")));
+            let used = used.filter(|volume| recycle::is_recycled(volume)).map(|volume| volume.key());
+            emptied.into_iter().chain(used).collect()
+        });
     }
 
     fn observe(&self, root: &Key, caches: &Caches) -> Option<Observed> {
@@ -61,18 +84,22 @@ impl Controller for Volumes {
             .and_then(|it| claims.get_same(&Key::new(&it.namespace, &it.name), &it.uid));
         let known = claims.revision() >= volume.metadata.revision;
         let certain = known || matches!(&*volume.status.phase, "Released" | "Failed");
-        Some(Observed { volume, claim, certain })
+        let recycling = Recycling::observe(&volume, caches);
+        Some(Observed { volume, claim, certain, recycling })
     }
 
-    fn reconcile(&self, observed: &Observed, _now: Timestamp) -> Plan {
-        let Observed { volume, claim, certain } = observed;
+    fn reconcile(&self, observed: &Observed, now: Timestamp) -> Plan {
+        let Observed { volume, claim, certain, recycling } = observed;
         let is = |phase: &'static str, why: &'static str| told(volume, phase, "", Plan::because(why));
         match (&volume.spec.claim_ref, claim) {
             (None, _) => is("Available", "the volume is free"),
             (Some(it), _) if it.uid.is_empty() => {
                 is("Available", "the volume is kept for a claim that is not there yet")
             }
-            (Some(_), None) if *certain => release(volume, "the claim of the volume is gone"),
+            (Some(_), None) if *certain => match recycling {
+                Some(recycling) => recycle::recycle(volume, recycling, now),
+                None => release(volume, "the claim of the volume is gone"),
+            },
             (Some(_), None) => Plan::because("the claim of the volume may be new").look_again(NEWS),
             (Some(_), Some(claim)) if *claim.spec.volume_name == *volume.metadata.name => {
                 is("Bound", "the volume is bound")
@@ -95,7 +122,7 @@ fn is_ours_to_delete(volume: &PersistentVolume) -> bool {
 }
 
 /// And the volume is in this phase, unless it says so.
-fn told(volume: &PersistentVolume, wanted: &str, message: &str, plan: Plan) -> Plan {
+pub(super) fn told(volume: &PersistentVolume, wanted: &str, message: &str, plan: Plan) -> Plan {
     if *volume.status.phase == *wanted {
         return plan;
     }
@@ -123,15 +150,19 @@ fn half_bound(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> Plan 
 
 /// Takes the promise of a volume back whose claim has another one.
 fn unbind(volume: &PersistentVolume) -> Plan {
+    let plan = Plan::because("the claim of the volume has another one").then(unbound(volume));
+    told(volume, "Available", "", plan)
+}
+
+/// Takes the promise of a volume back.
+pub(super) fn unbound(volume: &PersistentVolume) -> Request {
     let patch = if volume.metadata.annotations.contains(BOUND_BY_CONTROLLER) {
         json!({"metadata": {"annotations": {BOUND_BY_CONTROLLER: null}}, "spec": {"claimRef": null}})
     } else {
         // A person has said whom it is for.
         json!({"spec": {"claimRef": {"uid": null}}})
     };
-    let request = change(PERSISTENT_VOLUMES, volume.key(), patch).if_unchanged(&volume.metadata);
-    let plan = Plan::because("the claim of the volume has another one").then(request);
-    told(volume, "Available", "", plan)
+    change(PERSISTENT_VOLUMES, volume.key(), patch).if_unchanged(&volume.metadata)
 }
 
 /// The claim is gone: does with the volume as it says.
@@ -149,7 +180,6 @@ fn release(volume: &PersistentVolume, why: &'static str) -> Plan {
     };
     match policy {
         "Retain" => plan,
-        "Recycle" => failed(plan, "VolumeFailedRecycle", "No recycler plugin found for the volume!"),
         "Delete" => match deletion(volume) {
             Deletion::Theirs => plan,
             Deletion::Impossible(error) => failed(plan, "VolumeFailedDelete", &error),

@@ -1,16 +1,20 @@
 //! What an object uses, and in which scopes it is.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use api_types::quantity::{Format, Quantity};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    kinds::{PersistentVolumeClaim, Pod, Service, resource_quota::ScopeRequirement},
+    kinds::{PersistentVolumeClaim, Pod, ResourceClaim, Service, resource_quota::ScopeRequirement},
     resources::{Amounts, Requirements},
 };
 
 const BY_CLASS: &str = ".storageclass.storage.k8s.io/";
+/// What counts the devices of a class, after the class' name.
+const DEVICES: &str = ".deviceclass.resource.k8s.io/devices";
+/// What counts the devices of a class that Pods ask for without a claim, before the class' name.
+const IMPLICIT_DEVICES: &str = "requests.deviceclass.resource.kubernetes.io/";
 
 fn one(count: usize) -> Quantity {
     Quantity::new(i64::try_from(count).unwrap_or(i64::MAX), Format::DecimalSi)
@@ -54,6 +58,14 @@ pub(super) fn is_of_claims(name: &str) -> bool {
 /// Whether a name is of what Services use.
 pub(super) fn is_of_services(name: &str) -> bool {
     matches!(name, "count/services" | "services" | "services.nodeports" | "services.loadbalancers")
+}
+
+/// Whether a name is of what claims of devices use. `extended` are the resources by which Pods ask for devices without a
+/// claim, by class.
+pub(super) fn is_of_devices(name: &str, extended: &BTreeMap<Box<str>, Box<str>>) -> bool {
+    name.ends_with(DEVICES)
+        || name.strip_prefix(IMPLICIT_DEVICES).is_some_and(|class| extended.contains_key(class))
+        || name.strip_prefix("requests.").is_some_and(|name| extended.values().any(|it| **it == *name))
 }
 
 /// Whether a name is counted by rules of its own.
@@ -126,6 +138,30 @@ pub(super) fn of_claim(claim: &PersistentVolumeClaim) -> Amounts {
             all.insert(format!("{class}{BY_CLASS}{name}").into(), amount.clone());
         }
         all.insert(name.into(), amount);
+    }
+    all
+}
+
+/// What a claim of devices uses, besides what was counted for its Pod already.
+pub(super) fn of_devices(
+    claim: &ResourceClaim,
+    extended: &BTreeMap<Box<str>, Box<str>>,
+    pod: &Amounts,
+) -> Amounts {
+    let mut all = Amounts::new();
+    let amount = |count: i64| Quantity::new(count, Format::DecimalSi);
+    for (class, count) in &claim.spec.by_class {
+        all.insert(format!("{class}{DEVICES}").into(), amount(*count));
+        let by_name = extended.get(class).map(|name| format!("requests.{name}"));
+        for name in std::iter::once(format!("{IMPLICIT_DEVICES}{class}")).chain(by_name) {
+            let mut left = amount(*count);
+            if let Some(counted) = pod.get(&*name) {
+                left -= counted;
+            }
+            if left > amount(0) {
+                *all.entry(name.into()).or_default() += &left;
+            }
+        }
     }
     all
 }
