@@ -23,6 +23,9 @@ const PORTS: &[(&str, u16)] = &[("controller-manager", 10257), ("scheduler", 102
 /// What the store is called.
 const STORE: &str = "etcd-0";
 
+/// Tells why an object is as it is: given the resource with its group, the namespace and the name, and whether to tell all.
+pub type Explain = Box<dyn Fn(&str, &str, &str, bool) -> Value + Send + Sync>;
+
 type Probe = Box<dyn Fn() -> Verdict + Send + Sync>;
 
 /// The parts of the control plane.
@@ -30,6 +33,7 @@ pub struct Components {
     /// The store.
     pub store: Arc<StoreProbe>,
     in_process: Mutex<BTreeMap<&'static str, Probe>>,
+    explain: Mutex<Option<Explain>>,
 }
 
 // === impl Components ===
@@ -37,7 +41,18 @@ pub struct Components {
 impl Components {
     /// Over this store.
     pub fn new(backend: Arc<dyn Backend>) -> Self {
-        Self { store: StoreProbe::new(backend), in_process: Mutex::default() }
+        Self { store: StoreProbe::new(backend), in_process: Mutex::default(), explain: Mutex::default() }
+    }
+
+    /// Somebody in this process remembers why things were done, and answers at `/debug/why`.
+    pub fn explained_by(&self, explain: Explain) {
+        *self.explain.lock() = Some(explain);
+    }
+
+    /// Why an object is as it is; `None` if nobody here remembers.
+    pub fn explain(&self, resource: &str, namespace: &str, name: &str, whole: bool) -> Option<Value> {
+        let explain = self.explain.lock();
+        explain.as_ref().map(|explain| explain(resource, namespace, name, whole))
     }
 
     /// A component of this name runs in this process: it is asked by this function and not at its port.

@@ -79,6 +79,14 @@ pub(crate) async fn answer(
         "metrics" if path == "/metrics/slis" => {
             Ok(respond::bytes(200, metrics::CONTENT_TYPE, server.metrics.slis.render()))
         }
+        "debug" if path == "/debug/why" => {
+            let asked = |name| query.get(name).unwrap_or_default();
+            let whole = asked("all") == "true";
+            match server.components.explain(asked("resource"), asked("namespace"), asked("name"), whole) {
+                Some(story) => Ok(respond::bytes(200, "application/json", story.to_string())),
+                None => Ok(respond::text(404, "404 page not found\n")),
+            }
+        }
         "openapi" => openapi(server, parts, path, query).await,
         "" | "index.html" => {
             let mut paths = server.documents.discovery().paths();

@@ -32,7 +32,7 @@ use runtime::Runtime;
 use serde_json::Value;
 use store::{Backend, Entry, Revision, cache};
 
-use crate::{admission::Chain, authn::user::User};
+use crate::{admission::Chain, authn::user::User, observe::journal::Journal};
 use catalogue::{Catalogue, Served};
 use warnings::Warnings;
 
@@ -51,6 +51,8 @@ pub struct Registry {
     pub addresses: addresses::Addresses,
     /// Whether containers may be privileged.
     pub allow_privileged: bool,
+    /// Who wrote what, if anybody wants to know.
+    pub journal: Journal,
 }
 
 /// One write (or delete): what is written where, by whom and how.

@@ -39,6 +39,7 @@ use crate::{
     observe::{
         count::Count,
         health::{EVERYWHERE, Health, Hook, READY},
+        journal::Journal,
         metrics::Metrics,
     },
     registry::{Registry, addresses::Addresses, catalogue::Catalogue, warnings::Warnings},
@@ -133,6 +134,7 @@ impl Server {
                 backend,
                 runtime: runtime.clone(),
                 allow_privileged: config.allow_privileged,
+                journal: Journal::default(),
             };
             Self {
                 identity: Identity::new(identity, server.clone(), &runtime),

@@ -4,6 +4,7 @@ mod nodes;
 mod simulate;
 mod store;
 mod up;
+mod why;
 
 use clap::{Parser, Subcommand};
 
@@ -28,6 +29,8 @@ enum Command {
     Nodes(nodes::Arguments),
     /// Play a cluster in one thread from a seed, as fast as it can be computed
     Simulate(simulate::Arguments),
+    /// Tell why an object is as it is: from a client's write to the last Pod's readiness
+    Why(why::Arguments),
     /// Back up, restore, check or move the objects of a cluster
     Store(store::Arguments),
 }
@@ -39,6 +42,7 @@ fn main() -> std::process::ExitCode {
         Some(Command::Up(up)) => *up,
         Some(Command::Nodes(nodes)) => return runtime::process::run(nodes::run(nodes)),
         Some(Command::Simulate(it)) => return simulate::run(&it),
+        Some(Command::Why(it)) => return runtime::process::run(why::run(it)),
         Some(Command::Store(it)) => return runtime::process::run(store::run(it)),
         None => arguments.up,
     };

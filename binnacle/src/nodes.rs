@@ -30,7 +30,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let runtime = Runtime::system();
     let transport = Remote::connect(arguments.kubeconfig.as_deref()).await?;
     let api = Api::new(Arc::new(transport), concat!("binnacle-nodes/", env!("CARGO_PKG_VERSION")));
-    hollow::start(&runtime, api, hollow::Options { nodes: arguments.nodes, stages });
+    let nodes = hollow::Options { nodes: arguments.nodes, stages, ..Default::default() };
+    hollow::start(&runtime, api, nodes);
     tracing::info!(nodes = arguments.nodes, "hollow nodes run");
     runtime::process::interrupted().await;
     runtime.tasks.drain(DRAIN).await;

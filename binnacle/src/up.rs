@@ -10,12 +10,15 @@ use std::{
 use anyhow::Context as _;
 use apiserver::{flags::Flags, launch, server::Server, tls::pki::Pki};
 use clap::Args;
+use client::controller::{Manager, Records};
 use controller_manager::{certificates::Signer, tokens::Maker};
 use runtime::Runtime;
 use simulator::{
     hollow::{self, stages::Stages},
     in_process,
 };
+
+use crate::why;
 
 /// How long everything may take to finish what it has in hand.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -76,7 +79,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let root_ca = Arc::from(launched.pki.authority().pem());
     let identity = Identity::of(&launched.pki, &arguments.apiserver)?;
     runtime.tasks.spawn_draining("serve", launched.serve());
-    start_controllers(&server, &runtime, root_ca, identity);
+    let controllers = start_controllers(&server, &runtime, root_ca, identity);
     install_default_class(&server).await?;
     for name in ["scheduler", "controller-manager"] {
         let tasks = runtime.tasks.clone();
@@ -84,7 +87,16 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             if tasks.is_stopping() { Err("process is shutting down".to_owned()) } else { Ok(()) }
         });
     }
-    start_components(&server, &runtime, hollow::Options { nodes: arguments.nodes, stages });
+    let (scheduler, hollow) = start_components(
+        &server,
+        &runtime,
+        hollow::Options { nodes: arguments.nodes, stages, ..Default::default() },
+    );
+    let metrics = server.metrics.registry();
+    metrics.register(Box::new(controllers.metrics.clone()))?;
+    scheduler.metrics().register(metrics)?;
+    let records = hollow.into_iter().chain([controllers.records]).collect();
+    why::install(&server, records, scheduler.records());
     greet(&url, &kubeconfig, arguments.nodes, begun.elapsed())?;
     runtime::process::interrupted().await;
     tracing::info!("draining; interrupt again to stop at once");
@@ -97,7 +109,12 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 /// The controllers, each as its own service account, which may do what upstream's role for it allows.
-fn start_controllers(server: &Arc<Server>, runtime: &Runtime, root_ca: Arc<str>, identity: Identity) {
+fn start_controllers(
+    server: &Arc<Server>,
+    runtime: &Runtime,
+    root_ca: Arc<str>,
+    identity: Identity,
+) -> Manager {
     let api = in_process::api(server, "system:kube-controller-manager", &[]);
     let accounts = Arc::clone(server);
     let api_for: controller_manager::launch::ApiFor = Arc::new(move |account| {
@@ -113,7 +130,7 @@ fn start_controllers(server: &Arc<Server>, runtime: &Runtime, root_ca: Arc<str>,
         token_maker: Some(identity.token_maker),
         ..Default::default()
     };
-    controller_manager::start(runtime, api, &options);
+    controller_manager::start(runtime, api, &options)
 }
 
 /// Claims that name no class get a directory of a node, so that what needs volumes works out of the box. Where there is a
@@ -139,13 +156,18 @@ async fn install_default_class(server: &Arc<Server>) -> anyhow::Result<()> {
     }
 }
 
-fn start_components(server: &Arc<Server>, runtime: &Runtime, nodes: hollow::Options) {
+fn start_components(
+    server: &Arc<Server>,
+    runtime: &Runtime,
+    nodes: hollow::Options,
+) -> (scheduler::Handle, Option<Records>) {
     let api = in_process::api(server, "system:kube-scheduler", &[]);
-    scheduler::start(runtime, api, scheduler::Options::default());
-    if nodes.nodes > 0 {
+    let scheduler = scheduler::start(runtime, api, scheduler::Options::default());
+    let hollow = (nodes.nodes > 0).then(|| {
         let api = in_process::api(server, "system:hollow-nodes", &["system:masters"]);
-        hollow::start(runtime, api, nodes);
-    }
+        hollow::start(runtime, api, nodes).manager.records
+    });
+    (scheduler, hollow)
 }
 
 fn greet(url: &str, kubeconfig: &std::path::Path, nodes: u16, took: Duration) -> anyhow::Result<()> {

@@ -95,6 +95,7 @@ async fn look<L: Looks>(manager: &Manager, queue: &Queue<L::Key>, looks: &L, key
     manager.records.add(Record {
         sequence: 0,
         controller: L::NAME,
+        resource: String::new(),
         key: look.key,
         started,
         waited: Duration::ZERO,

@@ -22,20 +22,24 @@ use apiserver::{
     server::{Config, Server},
     tls::authority::Authority,
 };
-use client::{Api, controller::Records};
+use client::{
+    Api, Key,
+    controller::{Manager, Options as Workers, Records},
+};
 use futures::StreamExt;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use runtime::Runtime;
+use runtime::{Random, Runtime, Tasks};
 use store::{Backend, Event, Memory, Revision};
 use tokio::time::Instant;
 
 use crate::{
-    hollow::{self, stages::Stages},
+    clock::LeapingClock,
+    hollow::{self, Hollow, Silence, stages::Stages},
     in_process::Direct,
     link::Link,
     log::{Change, Log},
-    safety::{Safety, object::Object},
+    safety::{Safety, object::Object, world::Wishes},
 };
 
 /// How often the store forgets what was overwritten a while ago, as an apiserver over etcd sees to.
@@ -47,7 +51,7 @@ const DRAIN: Duration = Duration::from_secs(60);
 const LAST_CHANGES: usize = 20;
 
 /// What a world is made of.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// Every uid, name and jitter comes from it.
     pub seed: u64,
@@ -55,7 +59,14 @@ pub struct Options {
     pub nodes: u16,
     /// What Pods do on them.
     pub stages: Stages,
+    /// Which controllers run, as `--controllers` has it; all if empty.
+    pub controllers: Vec<String>,
+    /// A controller that runs beside them, or instead of one of them.
+    pub also: Option<Also>,
 }
+
+/// Starts a controller of one's own, as the service account that it asks for by name.
+pub type Also = Arc<dyn Fn(&Manager, &dyn Fn(&str) -> Workers) + Send + Sync>;
 
 /// A part of the control plane that can crash and come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,13 +97,17 @@ pub struct Cluster {
     controllers: Mutex<Incarnation>,
     scheduler: Mutex<Incarnation>,
     nodes: Mutex<Incarnation>,
+    hollow: Mutex<Hollow>,
+    silence: Silence,
+    clock: LeapingClock,
+    wishes: Wishes,
     admin: Link,
     /// Requests of incarnations that are gone.
     requests_before: Mutex<u64>,
 }
 
 /// What was seen of the store.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct History {
     log: Log,
     safety: Safety,
@@ -151,7 +166,16 @@ fn beginning() -> Timestamp {
 impl Options {
     /// Three nodes on which Pods do the usual.
     pub fn seed(seed: u64) -> Self {
-        Self { seed, nodes: 3, stages: Stages::default() }
+        Self { seed, nodes: 3, stages: Stages::default(), controllers: Vec::new(), also: None }
+    }
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("seed", &self.seed)
+            .field("nodes", &self.nodes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -159,21 +183,34 @@ impl Options {
 
 impl Cluster {
     async fn start(options: Options) -> anyhow::Result<Self> {
-        let runtime = Runtime::simulated(beginning(), options.seed);
+        let clock = LeapingClock::starting_at(beginning());
+        let runtime = Runtime {
+            clock: Arc::new(clock.clone()),
+            random: Random::from_seed(options.seed),
+            tasks: Tasks::new(),
+        };
         let began = Instant::now();
         let backend: Arc<dyn Backend> = Arc::new(Memory::new(&runtime.tasks));
-        let history = Arc::new(Mutex::new(History::default()));
+        let wishes = Wishes::default();
+        let history = History { log: Log::default(), safety: Safety::with(wishes.clone()) };
+        let history = Arc::new(Mutex::new(history));
         let changes = backend.watch("/registry/", Revision::FIRST).await?;
         runtime.tasks.spawn("simulator/history", write_down(changes, began, Arc::clone(&history)));
         runtime.tasks.spawn("simulator/compaction", compact(Arc::clone(&backend)));
         let server = Server::new(config()?, identity(&runtime)?, Arc::clone(&backend), runtime.clone());
         server.start().await.map_err(|status| anyhow::anyhow!("the server cannot start: {status}"))?;
-        let admin = Link::default();
+        let admin = Link::telling(wishes.clone());
+        let silence = Silence::default();
+        let (nodes, hollow) = start_nodes(&server, &runtime, &options, &silence, &wishes);
         Ok(Self {
             api: api(&server, &admin, "kubernetes-admin", &[MASTERS]),
-            controllers: Mutex::new(start_controllers(&server, &runtime)),
-            scheduler: Mutex::new(start_scheduler(&server, &runtime)),
-            nodes: Mutex::new(start_nodes(&server, &runtime, &options)),
+            controllers: Mutex::new(start_controllers(&server, &runtime, &options, &wishes)),
+            scheduler: Mutex::new(start_scheduler(&server, &runtime, &wishes)),
+            nodes: Mutex::new(nodes),
+            hollow: Mutex::new(hollow),
+            silence,
+            clock,
+            wishes,
             requests_before: Mutex::new(0),
             runtime,
             server,
@@ -225,8 +262,19 @@ impl Cluster {
         self.history.lock().log.lines().to_vec()
     }
 
+    /// How many changes the store has seen.
+    pub fn changes(&self) -> usize {
+        self.history.lock().log.lines().len()
+    }
+
+    /// The lines of the log after the first so many that `wanted` holds for.
+    pub fn log_since(&self, changes: usize, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        let history = self.history.lock();
+        history.log.lines().iter().skip(changes).filter(|line| wanted(line)).cloned().collect()
+    }
+
     /// The last lines of the log, but for the heartbeats of the nodes.
-    fn last_changes(&self) -> String {
+    pub fn last_changes(&self) -> String {
         let history = self.history.lock();
         let telling = |line: &&String| !line.contains(" Lease ") && !line.contains(" Node ");
         let mut lines: Vec<&str> =
@@ -281,9 +329,16 @@ impl Cluster {
         old.stop();
         self.run_for(pause).await;
         let next = match component {
-            Component::ControllerManager => start_controllers(&self.server, &self.runtime),
-            Component::Scheduler => start_scheduler(&self.server, &self.runtime),
-            Component::Nodes => start_nodes(&self.server, &self.runtime, &self.options),
+            Component::ControllerManager => {
+                start_controllers(&self.server, &self.runtime, &self.options, &self.wishes)
+            }
+            Component::Scheduler => start_scheduler(&self.server, &self.runtime, &self.wishes),
+            Component::Nodes => {
+                let (life, hollow) =
+                    start_nodes(&self.server, &self.runtime, &self.options, &self.silence, &self.wishes);
+                *self.hollow.lock() = hollow;
+                life
+            }
         };
         *incarnation.lock() = next;
     }
@@ -297,9 +352,30 @@ impl Cluster {
         Ok(self.backend.compact(latest).await?)
     }
 
-    /// From now on replies are lost: so many writes may be made twice.
-    pub fn expect_unknown_writes(&self, count: i64) {
-        self.history.lock().safety.unknown_writes += count;
+    /// A node is lost: it is not heard of until all return.
+    pub fn lose_node(&self, name: &str) {
+        self.silence.fall_on(name);
+    }
+
+    /// All nodes that were lost return.
+    pub fn return_nodes(&self) {
+        for node in self.silence.lift() {
+            let pods: Vec<Key> = self.look(|safety| {
+                let of_node = safety.of_kind("Pod").filter(|pod| pod.spec.node_name == node);
+                of_node.map(|pod| Key::new(&pod.metadata.namespace, &pod.metadata.name)).collect()
+            });
+            self.hollow.lock().wake(&node, pods);
+        }
+    }
+
+    /// The wall clock leaps ahead, and no timer notices.
+    pub fn leap(&self, time: Duration) {
+        self.clock.leap(i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
+    }
+
+    /// A client of a user of these groups, whom no fault reaches.
+    pub fn client(&self, user: &str, groups: &[&str]) -> Api {
+        api(&self.server, &self.admin, user, groups)
     }
 
     fn incarnation(&self, component: Component) -> &Mutex<Incarnation> {
@@ -312,44 +388,60 @@ impl Cluster {
 }
 
 fn api(server: &Arc<Server>, link: &Link, user: &str, groups: &[&str]) -> Api {
-    Api::new(Arc::new(link.through(Arc::new(Direct::new(server, user, groups)))), user)
+    Api::new(Arc::new(link.through(Arc::new(Direct::new(server, user, groups)), user)), user)
 }
 
 fn life(runtime: &Runtime) -> Runtime {
     Runtime { tasks: runtime.tasks.child(), ..runtime.clone() }
 }
 
-/// The controllers, each as its own service account. Upstream's roles let controllers replace a status but not patch it, and
-/// ours patch; so here they are administrators too.
-fn start_controllers(server: &Arc<Server>, runtime: &Runtime) -> Incarnation {
-    let (runtime, link) = (life(runtime), Link::default());
+/// The controllers, each as its own service account, which may do what upstream's role for it allows.
+fn start_controllers(
+    server: &Arc<Server>,
+    runtime: &Runtime,
+    options: &Options,
+    wishes: &Wishes,
+) -> Incarnation {
+    let (runtime, link) = (life(runtime), Link::telling(wishes.clone()));
     let (its_server, its_link) = (Arc::clone(server), link.clone());
-    let options = controller_manager::Options {
-        api_for: Some(Arc::new(move |account: &str| {
-            let user = format!("system:serviceaccount:kube-system:{account}");
-            let groups = ["system:serviceaccounts", "system:serviceaccounts:kube-system"];
-            api(&its_server, &its_link, &user, &groups)
-        })),
+    let api_for: controller_manager::launch::ApiFor = Arc::new(move |account: &str| {
+        let user = format!("system:serviceaccount:kube-system:{account}");
+        let groups = ["system:serviceaccounts", "system:serviceaccounts:kube-system"];
+        api(&its_server, &its_link, &user, &groups)
+    });
+    let wanted = controller_manager::Options {
+        api_for: Some(Arc::clone(&api_for)),
+        controllers: options.controllers.clone(),
         hostpath_provisioner: true,
         ..controller_manager::Options::default()
     };
     let component = api(server, &link, "system:kube-controller-manager", &[]);
-    let manager = controller_manager::start(&runtime, component, &options);
+    let manager = controller_manager::start(&runtime, component, &wanted);
+    if let Some(also) = &options.also {
+        also(&manager, &|account| Workers { api: Some(api_for(account)), ..Workers::default() });
+    }
     Incarnation { runtime, link, records: Some(manager.records) }
 }
 
-fn start_scheduler(server: &Arc<Server>, runtime: &Runtime) -> Incarnation {
-    let (runtime, link) = (life(runtime), Link::default());
+fn start_scheduler(server: &Arc<Server>, runtime: &Runtime, wishes: &Wishes) -> Incarnation {
+    let (runtime, link) = (life(runtime), Link::telling(wishes.clone()));
     let its_api = api(server, &link, "system:kube-scheduler", &[]);
     scheduler::start(&runtime, its_api, scheduler::Options::default());
     Incarnation { runtime, link, records: None }
 }
 
-fn start_nodes(server: &Arc<Server>, runtime: &Runtime, options: &Options) -> Incarnation {
-    let (runtime, link) = (life(runtime), Link::default());
-    let nodes = hollow::Options { nodes: options.nodes, stages: options.stages.clone() };
-    let manager = hollow::start(&runtime, api(server, &link, "system:hollow-nodes", &[MASTERS]), nodes);
-    Incarnation { runtime, link, records: Some(manager.records) }
+fn start_nodes(
+    server: &Arc<Server>,
+    runtime: &Runtime,
+    options: &Options,
+    silence: &Silence,
+    wishes: &Wishes,
+) -> (Incarnation, Hollow) {
+    let (runtime, link) = (life(runtime), Link::telling(wishes.clone()));
+    let nodes =
+        hollow::Options { nodes: options.nodes, stages: options.stages.clone(), silence: silence.clone() };
+    let hollow = hollow::start(&runtime, api(server, &link, "system:hollow-nodes", &[MASTERS]), nodes);
+    (Incarnation { runtime, link, records: Some(hollow.manager.records.clone()) }, hollow)
 }
 
 fn config() -> anyhow::Result<Config> {
@@ -394,7 +486,7 @@ async fn write_down(mut changes: store::backend::EventStream, began: Instant, hi
         for event in batch {
             let change = match event {
                 Event::Put { entry, created, .. } => Change {
-                    object: Object::read(&entry.value),
+                    object: Arc::new(Object::read(&entry.value)),
                     key: entry.key,
                     revision: entry.revision.0,
                     at: began.elapsed(),
@@ -403,7 +495,7 @@ async fn write_down(mut changes: store::backend::EventStream, began: Instant, hi
                     bytes: entry.value,
                 },
                 Event::Delete { key, revision, previous } => Change {
-                    object: previous.map(|entry| Object::read(&entry.value)).unwrap_or_default(),
+                    object: Arc::new(previous.map(|entry| Object::read(&entry.value)).unwrap_or_default()),
                     key,
                     revision: revision.0,
                     at: began.elapsed(),

@@ -19,6 +19,8 @@ use http_body_util::{BodyExt, StreamBody};
 use parking_lot::Mutex;
 use runtime::Signal;
 
+use crate::safety::world::Wishes;
+
 /// The faults of one component's connection, and its traffic. Cloning shares them.
 #[derive(Clone, Debug, Default)]
 pub struct Link(Arc<State>);
@@ -35,20 +37,29 @@ struct State {
     /// How often all watches were broken off.
     breaks: Signal<u64>,
     down: AtomicBool,
+    wishes: Wishes,
 }
 
 /// A transport through a link.
 pub struct Linked {
     inner: Arc<dyn Transport>,
     link: Link,
+    /// Who is behind it, as wishes are told.
+    who: String,
 }
 
 // === impl Link ===
 
 impl Link {
-    /// Leads a transport through this link.
-    pub fn through(&self, inner: Arc<dyn Transport>) -> Linked {
-        Linked { inner, link: self.clone() }
+    /// A link without a fault, that tells whoever checks what its users want gone.
+    pub fn telling(wishes: Wishes) -> Self {
+        Self(Arc::new(State { wishes, ..State::default() }))
+    }
+
+    /// Leads a transport through this link. Of a service account only the name is told.
+    pub fn through(&self, inner: Arc<dyn Transport>, user: &str) -> Linked {
+        let who = user.rsplit(':').next().unwrap_or_default().to_owned();
+        Linked { inner, link: self.clone(), who }
     }
 
     /// How many requests went through.
@@ -109,6 +120,9 @@ impl Transport for Linked {
             let lose = self.link.loses(request.method());
             let breaks = state.breaks.get();
             let what = format!("{} {}", request.method(), request.uri().path());
+            if let Some((plural, namespace, name)) = wish(request.method(), request.uri().path()) {
+                state.wishes.ask(&self.who, plural, namespace, name);
+            }
             let answer = self.inner.send(request).await?;
             if answer.status() == http::StatusCode::FORBIDDEN {
                 state.forbidden.lock().insert(what);
@@ -120,6 +134,23 @@ impl Transport for Linked {
             Ok(answer.map(|body| breakable(body, self.link.clone(), breaks)))
         }
         .boxed()
+    }
+}
+
+/// What a request wants gone: the resource, the namespace and the name.
+fn wish<'a>(method: &Method, path: &'a str) -> Option<(&'a str, &'a str, &'a str)> {
+    let steps: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    let from_resource = match *steps.first()? {
+        "api" => steps.get(2..)?,
+        _ => steps.get(3..)?,
+    };
+    match (method, from_resource) {
+        (&Method::DELETE, ["namespaces", namespace, plural, name])
+        | (&Method::POST, ["namespaces", namespace, plural, name, "eviction"]) => {
+            Some((*plural, *namespace, *name))
+        }
+        (&Method::DELETE, [plural, name]) => Some((*plural, "", *name)),
+        _ => None,
     }
 }
 
@@ -163,7 +194,7 @@ mod tests {
     #[tokio::test]
     async fn only_replies_to_writes_are_lost_and_only_so_many() {
         let link = Link::default();
-        let transport = link.through(Arc::new(Echo));
+        let transport = link.through(Arc::new(Echo), "tests");
         link.lose_replies(1);
         assert!(transport.send(request(Method::GET)).await.is_ok());
         let lost = transport.send(request(Method::PUT)).await;
@@ -172,10 +203,24 @@ mod tests {
         assert_eq!((link.requests(), link.lost()), (3, 1));
     }
 
+    #[test]
+    fn deletions_and_evictions_are_wishes() {
+        for (method, path, wanted) in [
+            (Method::DELETE, "/api/v1/namespaces/ns/pods/a", Some(("pods", "ns", "a"))),
+            (Method::DELETE, "/apis/apps/v1/namespaces/ns/replicasets/a", Some(("replicasets", "ns", "a"))),
+            (Method::POST, "/api/v1/namespaces/ns/pods/a/eviction", Some(("pods", "ns", "a"))),
+            (Method::DELETE, "/api/v1/nodes/n", Some(("nodes", "", "n"))),
+            (Method::POST, "/api/v1/namespaces/ns/pods", None),
+            (Method::DELETE, "/api/v1/namespaces/ns/pods", None),
+        ] {
+            assert_eq!(wish(&method, path), wanted, "{method} {path}");
+        }
+    }
+
     #[tokio::test]
     async fn what_is_being_read_breaks_off_and_nothing_goes_through_a_link_that_is_down() {
         let link = Link::default();
-        let transport = link.through(Arc::new(Echo));
+        let transport = link.through(Arc::new(Echo), "tests");
         let whole = transport.send(request(Method::GET)).await.unwrap();
         assert_eq!(whole.into_body().collect().await.unwrap().to_bytes(), "hello");
         let broken = transport.send(request(Method::GET)).await.unwrap();

@@ -3,7 +3,7 @@
 //! Two runs of one seed must have the same digest, which covers every byte of every object; the lines are for people who
 //! ask where two runs part.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -22,7 +22,7 @@ pub struct Change {
     /// Whether the key did not exist before.
     pub created: bool,
     /// The object after the change, or before it if the key is gone.
-    pub object: Object,
+    pub object: Arc<Object>,
     /// Whether the key is gone.
     pub deleted: bool,
     /// The bytes of the object after the change.
@@ -110,7 +110,7 @@ mod tests {
             revision: 7,
             at: Duration::from_millis(1500),
             created: true,
-            object: Object::read(bytes),
+            object: Arc::new(Object::read(bytes)),
             deleted: false,
             bytes: Bytes::from_static(bytes),
         }

@@ -39,21 +39,21 @@ pub async fn rolling_update_every_hour(cluster: &Cluster, hours: u32) -> anyhow:
 }
 
 /// Five servers behind a Service, all of them available.
-pub(crate) async fn set_up(cluster: &Cluster) -> anyhow::Result<()> {
+async fn set_up(cluster: &Cluster) -> anyhow::Result<()> {
     let _: Value = cluster.api.create(&resource::DEPLOYMENTS, "default", &web()).await?;
     let _: Value = cluster.api.create(&resource::SERVICES, "default", &service()).await?;
     rolled_out(cluster).await
 }
 
 /// The change to the Deployment that gives it another version.
-pub(crate) fn image(version: u64) -> Value {
+fn image(version: u64) -> Value {
     json!({"spec": {"template": {"spec": {
         "containers": [{"name": "web", "image": format!("registry.example/web:v{version}")}],
     }}}})
 }
 
 /// Starts a Job, named by its number.
-pub(crate) async fn run_job(cluster: &Cluster, number: u64) -> anyhow::Result<()> {
+async fn run_job(cluster: &Cluster, number: u64) -> anyhow::Result<()> {
     let _: Value = cluster.api.create(&resource::JOBS, "default", &report(number)).await?;
     Ok(())
 }
@@ -63,9 +63,7 @@ async fn rolled_out(cluster: &Cluster) -> anyhow::Result<()> {
     cluster.run_for(Duration::from_millis(1)).await;
     let what = "rolled out";
     cluster
-        .run_until(what, PATIENCE, |world| {
-            world.of_kind("Deployment").all(crate::safety::object::Object::is_rolled_out)
-        })
+        .run_until(what, PATIENCE, |world| world.of_kind("Deployment").all(|it| it.is_rolled_out()))
         .await?;
     Ok(())
 }

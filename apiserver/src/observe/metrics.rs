@@ -323,6 +323,11 @@ impl Metrics {
         }
     }
 
+    /// Where other components of the process register theirs.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     /// `/metrics`, of type [`CONTENT_TYPE`].
     pub fn render(&self) -> Vec<u8> {
         render(&self.registry)

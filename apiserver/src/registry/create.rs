@@ -124,6 +124,7 @@ impl Registry {
         match self.backend.create(&key, bytes, call.served.storage.ttl()).await {
             Ok(revision) => {
                 object.set_meta("resourceVersion", revision.to_string());
+                self.journal.note(call, "create", None, object, revision);
                 Ok(())
             }
             Err(store::Error::Exists(_)) => {

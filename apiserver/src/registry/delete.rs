@@ -174,7 +174,10 @@ impl Registry {
         let mut object = current.object;
         if !call.dry_run {
             match self.backend.delete(&call.key(&call.name), current.revision).await {
-                Ok(revision) => object.set_meta("resourceVersion", revision.to_string()),
+                Ok(revision) => {
+                    object.set_meta("resourceVersion", revision.to_string());
+                    self.journal.note(call, "delete", None, &object, revision);
+                }
                 Err(store::Error::Conflict(_)) => return Ok(None),
                 Err(store::Error::NotFound(_)) => return Err(call.not_found()),
                 Err(error) => return Err(store_failure(&error)),

@@ -211,7 +211,7 @@ impl Registry {
             if !call.dry_run {
                 match self.backend.delete(&call.key(&call.name), current.revision).await {
                     // The answer is the object as it was last stored, with that version.
-                    Ok(_) => {}
+                    Ok(gone) => self.journal.note(call, "delete", Some(&current.object), &object, gone),
                     Err(error) => return self.raced(call, &error),
                 }
                 self.after_delete(call, &object).await;
@@ -229,6 +229,7 @@ impl Registry {
         {
             Ok(revision) => {
                 object.set_meta("resourceVersion", revision.to_string());
+                self.journal.note(call, "update", Some(&current.object), &object, revision);
                 written(object)
             }
             Err(error) => self.raced(call, &error),
@@ -260,6 +261,7 @@ impl Registry {
         match self.backend.update(&call.key(&call.name), revision, bytes, call.served.storage.ttl()).await {
             Ok(revision) => {
                 object.set_meta("resourceVersion", revision.to_string());
+                self.journal.note(call, "mark", None, object, revision);
                 Ok(Some(revision))
             }
             Err(store::Error::Conflict(_)) => Ok(None),

@@ -23,7 +23,7 @@ use super::{
     triggers::{Declared, Inbox},
 };
 use crate::{
-    Api, Caches, Key,
+    Api, Caches, Key, Kind,
     events::Recorder,
     queue::{Queue, metrics::Metrics},
     reflector::list_watch::chain,
@@ -185,6 +185,7 @@ impl<C: Controller> Harness<C> {
         self.records.add(Record {
             sequence: 0,
             controller: C::NAME,
+            resource: C::Root::RESOURCE.to_string(),
             key: key.clone(),
             started,
             waited: look.waited,

@@ -3,7 +3,7 @@
 //! A write's revision is the next reconcile's trigger, so the records of all components join into a graph of causes:
 //! [`Records::writer_of`] goes one step back, [`Records::caused_by`] one step forward.
 //!
-//! Invariant: bounded. When full, the oldest record goes.
+//! Invariant: bounded. When full, the oldest record goes; those of looks that found nothing to do have a room of their own.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -19,10 +19,13 @@ use crate::{Change, Key, Kind, Revision};
 pub struct Records(Arc<Mutex<Ring>>);
 
 struct Ring {
-    /// When full: the oldest goes.
+    /// Of each of the two. When full: its oldest goes.
     capacity: usize,
     next: u64,
-    records: VecDeque<Arc<Record>>,
+    /// Those that wrote or failed.
+    busy: VecDeque<Arc<Record>>,
+    /// Those that found nothing to do, which are many: they do not push the others out.
+    idle: VecDeque<Arc<Record>>,
 }
 
 /// One reconcile, or one cycle of a component that works like one.
@@ -33,6 +36,8 @@ pub struct Record {
     pub sequence: u64,
     /// Who.
     pub controller: &'static str,
+    /// The resource of the key, such as `deployments.apps`; empty if it is of no one resource.
+    pub resource: String,
     /// The key that was looked at.
     pub key: Key,
     /// When it was taken from the queue.
@@ -172,7 +177,7 @@ impl std::fmt::Debug for Records {
 impl Records {
     /// Room for so many.
     pub fn new(capacity: usize) -> Self {
-        Self(Arc::new(Mutex::new(Ring { capacity, next: 0, records: VecDeque::new() })))
+        Self(Arc::new(Mutex::new(Ring { capacity, next: 0, busy: VecDeque::new(), idle: VecDeque::new() })))
     }
 
     /// Adds a record; its sequence number is given here.
@@ -180,15 +185,22 @@ impl Records {
         let mut ring = self.0.lock();
         record.sequence = ring.next;
         ring.next += 1;
-        while ring.records.len() >= ring.capacity.max(1) {
-            ring.records.pop_front();
+        let capacity = ring.capacity.max(1);
+        let idle = record.writes.is_empty() && matches!(record.next, Next::Wait | Next::LookAgain { .. });
+        let room = if idle { &mut ring.idle } else { &mut ring.busy };
+        while room.len() >= capacity {
+            room.pop_front();
         }
-        ring.records.push_back(Arc::new(record));
+        room.push_back(Arc::new(record));
     }
 
     /// The records that `wanted` holds for, oldest first.
     pub fn find(&self, wanted: impl Fn(&Record) -> bool) -> Vec<Arc<Record>> {
-        self.0.lock().records.iter().filter(|record| wanted(record)).cloned().collect()
+        let ring = self.0.lock();
+        let mut found: Vec<_> =
+            ring.busy.iter().chain(&ring.idle).filter(|record| wanted(record)).cloned().collect();
+        found.sort_by_key(|record| record.sequence);
+        found
     }
 
     /// All records, oldest first.

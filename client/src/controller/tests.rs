@@ -534,6 +534,7 @@ fn records_are_bounded() {
         records.add(Record {
             sequence: 0,
             controller: "test",
+            resource: "things".to_owned(),
             key: Key::cluster(name),
             started: Timestamp::UNIX_EPOCH,
             waited: Duration::ZERO,

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::addresses;
+use super::{Silence, addresses};
 
 /// How often a Lease is renewed.
 const RENEW: Duration = Duration::from_secs(10);
@@ -68,6 +68,7 @@ struct LeaseSpec {
 pub struct HollowNodes {
     names: Vec<String>,
     booted: Timestamp,
+    silence: Silence,
 }
 
 /// All that matters to a Node.
@@ -102,8 +103,8 @@ impl Kind for Lease {
 
 impl HollowNodes {
     /// Keeps nodes of these names.
-    pub fn new(names: Vec<String>, booted: Timestamp) -> Self {
-        Self { names, booted }
+    pub fn new(names: Vec<String>, booted: Timestamp, silence: Silence) -> Self {
+        Self { names, booted, silence }
     }
 }
 
@@ -125,6 +126,9 @@ impl Controller for HollowNodes {
 
     fn observe(&self, root: &Key, caches: &Caches) -> Option<Observed> {
         let number = self.names.iter().position(|name| **name == *root.name)?;
+        if self.silence.is_on(&root.name) {
+            return None;
+        }
         Some(Observed {
             name: root.name.as_ref().to_owned(),
             number,
@@ -297,7 +301,8 @@ mod tests {
     }
 
     fn decide(observed: &Observed) -> (String, usize) {
-        let plan = HollowNodes::new(vec!["node-1".to_owned()], now()).reconcile(observed, now());
+        let plan =
+            HollowNodes::new(vec!["node-1".to_owned()], now(), Silence::default()).reconcile(observed, now());
         (plan.why.to_string(), plan.writes.len())
     }
 

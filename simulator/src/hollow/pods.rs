@@ -25,6 +25,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
+    Silence,
     addresses::{self, Addresses},
     stages::{Stage, Stages, Subject},
 };
@@ -141,6 +142,7 @@ pub struct HollowPods {
     nodes: Vec<String>,
     stages: Stages,
     addresses: Arc<Addresses>,
+    silence: Silence,
     steps: Steps,
 }
 
@@ -243,8 +245,8 @@ impl Steps {
 
 impl HollowPods {
     /// Runs the Pods of these nodes.
-    pub fn new(nodes: Vec<String>, stages: Stages, addresses: Arc<Addresses>) -> Self {
-        Self { nodes, stages, addresses, steps: Steps::default() }
+    pub fn new(nodes: Vec<String>, stages: Stages, addresses: Arc<Addresses>, silence: Silence) -> Self {
+        Self { nodes, stages, addresses, silence, steps: Steps::default() }
     }
 }
 
@@ -260,6 +262,9 @@ impl Controller for HollowPods {
     fn observe(&self, root: &Key, caches: &Caches) -> Option<Observed> {
         let pod = (*caches.read::<Pod>().get(root)?).clone();
         let number = self.nodes.iter().position(|name| **name == *pod.spec.node_name)?;
+        if self.silence.is_on(&pod.spec.node_name) {
+            return None;
+        }
         let host = addresses::node(number);
         let step = pod.step();
         let uid = &pod.metadata.uid;
@@ -320,11 +325,8 @@ fn decide(observed: &Observed, now: Timestamp) -> Plan {
             let complete =
                 stage.complete.filter(|_| &*pod.spec.restart_policy != "Always" || stage.exit_code != 0);
             match complete.map(wait) {
-                None if gates_changed(pod) => Plan::because("a readiness gate changed").then(set_status(
-                    observed,
-                    running(observed, now, true),
-                    now,
-                )),
+                None if gates_changed(pod) => Plan::because("the Pod is not said to be as ready as it is")
+                    .then(set_status(observed, running(observed, now, true), now)),
                 None => Plan::because("the containers run"),
                 Some(Some(left)) => Plan::because("the containers run").look_again(left),
                 Some(None) => end(observed, now),
@@ -401,9 +403,10 @@ fn set_status(observed: &Observed, status: Value, _now: Timestamp) -> Request {
         .if_same(&meta.uid)
 }
 
-/// Whether what the Pod says of its readiness is not what its gates say.
+/// Whether what the Pod says of its readiness is not what its gates say: one has changed, or the node was not heard of for a
+/// while, and its Pods were said not to be ready.
 fn gates_changed(pod: &Pod) -> bool {
-    !pod.spec.readiness_gates.is_empty() && pod.is("Ready") != gates_open(pod)
+    pod.is("Ready") != gates_open(pod)
 }
 
 fn gates_open(pod: &Pod) -> bool {

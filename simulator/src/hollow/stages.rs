@@ -120,6 +120,13 @@ impl Stages {
         Ok(stages)
     }
 
+    /// Stages of one's own; Pods that none of them matches do what they do by default.
+    #[must_use]
+    pub fn of_own(mut own: Vec<Stage>) -> Self {
+        own.extend(Self::default().0);
+        Self(own)
+    }
+
     /// What a Pod does.
     pub fn of(&self, subject: &Subject<'_>) -> Stage {
         self.0.iter().find(|stage| stage.matches.covers(subject)).cloned().unwrap_or_default()

@@ -1,5 +1,7 @@
 //! An object, as far as anybody who checks the cluster from outside looks at it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -29,6 +31,9 @@ pub struct Metadata {
     pub uid: String,
     pub generation: i64,
     pub deletion_timestamp: Option<String>,
+    pub labels: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
+    pub finalizers: Vec<String>,
     pub owner_references: Vec<Owner>,
 }
 
@@ -37,6 +42,7 @@ pub struct Metadata {
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "the API's own fields")]
 pub struct Owner {
+    pub kind: String,
     pub name: String,
     pub uid: String,
     pub controller: bool,
@@ -48,12 +54,31 @@ pub struct Owner {
 #[expect(missing_docs, reason = "the API's own fields")]
 pub struct Spec {
     pub node_name: String,
+    pub taints: Vec<Value>,
+    pub affinity: Value,
     pub replicas: Option<i64>,
+    pub selector: Value,
     pub parallelism: Option<i64>,
+    pub completions: Option<i64>,
+    pub success_policy: Value,
+    pub ttl_seconds_after_finished: Option<i64>,
+    pub suspend: Option<bool>,
+    pub concurrency_policy: String,
+    pub pod_management_policy: String,
+    pub ordinals: Ordinals,
     pub strategy: Strategy,
+    pub update_strategy: Strategy,
 }
 
-/// How a Deployment is updated.
+/// Where the numbers of a StatefulSet begin.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "the API's own fields")]
+pub struct Ordinals {
+    pub start: i64,
+}
+
+/// How Pods are updated.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "the API's own fields")]
@@ -79,9 +104,32 @@ pub struct Status {
     pub observed_generation: i64,
     pub available_replicas: i64,
     pub updated_replicas: i64,
+    pub ready_replicas: i64,
     pub replicas: i64,
+    pub current_revision: String,
+    pub update_revision: String,
+    pub desired_number_scheduled: i64,
+    pub current_number_scheduled: i64,
+    pub updated_number_scheduled: i64,
+    pub number_available: i64,
+    pub number_unavailable: i64,
     pub succeeded: i64,
+    pub failed: i64,
+    pub uncounted_terminated_pods: Uncounted,
+    pub completed_indexes: String,
+    pub expected_pods: i64,
+    pub current_healthy: i64,
+    pub desired_healthy: i64,
     pub conditions: Vec<Condition>,
+}
+
+/// Pods of a Job that are over and not counted yet, by uid.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "the API's own fields")]
+pub struct Uncounted {
+    pub succeeded: Vec<String>,
+    pub failed: Vec<String>,
 }
 
 /// A condition.
@@ -137,6 +185,92 @@ impl Object {
     pub fn is_active(&self) -> bool {
         self.metadata.deletion_timestamp.is_none()
             && !matches!(self.status.phase.as_str(), "Succeeded" | "Failed")
+    }
+
+    /// Whether a Pod is at work and ready to serve.
+    pub fn is_serving(&self) -> bool {
+        self.is_active() && self.status.phase == "Running" && self.is_true("Ready")
+    }
+
+    /// Whether a Job has come to its end.
+    pub fn is_over(&self) -> bool {
+        self.is_true("Complete") || self.is_true("Failed")
+    }
+
+    /// Whether something waits before it goes.
+    pub fn has_finalizer(&self, name: &str) -> bool {
+        self.metadata.finalizers.iter().any(|it| it == name)
+    }
+
+    /// Whether a Job may be complete before all its Pods have succeeded.
+    pub fn has_success_policy(&self) -> bool {
+        !self.spec.success_policy.is_null()
+    }
+
+    /// The number at the end of the name of a StatefulSet's Pod.
+    pub fn ordinal(&self) -> Option<i64> {
+        self.metadata.name.rsplit_once('-')?.1.parse().ok()
+    }
+
+    /// The numbers a StatefulSet wants.
+    pub fn ordinals(&self) -> std::ops::Range<i64> {
+        let start = self.spec.ordinals.start;
+        start..start + self.spec.replicas.unwrap_or(1)
+    }
+
+    /// The index of an Indexed Job's Pod.
+    pub fn completion_index(&self) -> Option<&str> {
+        self.metadata.annotations.get("batch.kubernetes.io/job-completion-index").map(String::as_str)
+    }
+
+    /// Whether an Indexed Job says that an index is done: its indexes are written as `0-2,5`.
+    pub fn has_completed(&self, index: &str) -> bool {
+        let Ok(index) = index.parse::<i64>() else { return false };
+        self.status.completed_indexes.split(',').any(|range| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            let bounds = (first.parse::<i64>(), last.parse::<i64>());
+            matches!(bounds, (Ok(first), Ok(last)) if (first..=last).contains(&index))
+        })
+    }
+
+    /// The hash of the revision a Pod was made of.
+    pub fn revision(&self) -> Option<&str> {
+        self.metadata.labels.get("controller-revision-hash").map(String::as_str)
+    }
+
+    /// The node that a DaemonSet's Pod is for, whether or not it is there yet.
+    pub fn daemon_node(&self) -> Option<&str> {
+        if !self.spec.node_name.is_empty() {
+            return Some(&self.spec.node_name);
+        }
+        let path = "/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0/matchFields/0/values/0";
+        self.spec.affinity.pointer(path)?.as_str()
+    }
+
+    /// The surge and the unavailable Pods that a DaemonSet's update may have.
+    pub fn daemon_bounds(&self) -> (i64, i64) {
+        let wanted = self.status.desired_number_scheduled;
+        let bounds = self.spec.update_strategy.rolling_update.as_ref();
+        let of = |value: Option<&Value>| value.and_then(|it| share(it, wanted, true)).unwrap_or_default();
+        (of(bounds.map(|it| &it.max_surge)), of(bounds.map(|it| &it.max_unavailable)))
+    }
+
+    /// How many Pods of a StatefulSet may be missing while it is updated.
+    pub fn unavailable_max(&self) -> i64 {
+        let bounds = self.spec.update_strategy.rolling_update.as_ref();
+        let wanted = self.spec.replicas.unwrap_or(1);
+        bounds.and_then(|it| share(&it.max_unavailable, wanted, true)).unwrap_or(1).max(1)
+    }
+
+    /// Whether a Pod is covered by this PodDisruptionBudget, which selects by labels alone.
+    pub fn covers(&self, pod: &Self) -> bool {
+        let wanted = self.spec.selector.pointer("/matchLabels").and_then(Value::as_object);
+        self.metadata.namespace == pod.metadata.namespace
+            && wanted.is_some_and(|wanted| {
+                wanted.iter().all(|(label, value)| {
+                    pod.metadata.labels.get(label).map(String::as_str) == value.as_str()
+                })
+            })
     }
 
     /// How many Pods a ReplicaSet or a Job is told to keep at work.

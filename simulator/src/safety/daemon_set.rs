@@ -1,0 +1,113 @@
+//! A DaemonSet has one Pod on a node, two of different revisions while it surges; and an update takes no more Pods that
+//! serve than it may.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    Rule,
+    object::Object,
+    world::{Step, World},
+};
+
+const OWN: &str = "daemon-set-controller";
+
+#[derive(Debug, Default)]
+pub(super) struct DaemonSets {
+    /// Whether it was whole, and nobody else has taken a Pod or a node since; by uid.
+    whole: BTreeMap<String, bool>,
+    /// Whether it ever surged: a Pod of before may remain for a while. By uid.
+    surged: BTreeMap<String, bool>,
+}
+
+impl Rule for DaemonSets {
+    fn look(&mut self, world: &World, step: &Step<'_>) -> Vec<String> {
+        let object = step.object();
+        match object.kind.as_str() {
+            "DaemonSet" => {
+                self.update(object);
+                Vec::new()
+            }
+            "Node" => {
+                if step.lost("Ready") || step.is_new() || step.change.deleted {
+                    self.whole.clear();
+                }
+                Vec::new()
+            }
+            "Pod" => {
+                let Some(set) = world.manager_of(object, "DaemonSet").map(Arc::clone) else {
+                    return Vec::new();
+                };
+                self.check(world, &set, step)
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl DaemonSets {
+    fn update(&mut self, set: &Object) {
+        let uid = &set.metadata.uid;
+        let (surge, _) = set.daemon_bounds();
+        *self.surged.entry(uid.clone()).or_default() |= surge > 0;
+        let status = &set.status;
+        let seen = status.observed_generation == set.metadata.generation;
+        if seen && status.desired_number_scheduled > 0 && status.number_unavailable == 0 {
+            self.whole.insert(uid.clone(), true);
+        }
+    }
+
+    fn check(&mut self, world: &World, set: &Object, step: &Step<'_>) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let (uid, name, pod) = (&set.metadata.uid, set.full_name(), step.object());
+        if step.is_new()
+            && let Some(node) = pod.daemon_node()
+        {
+            let there = world
+                .owned_by(uid, "Pod")
+                .filter(|it| it.is_active() && it.daemon_node() == Some(node))
+                .collect::<Vec<_>>();
+            let most = if self.surged.get(uid).copied().unwrap_or_default() { 2 } else { 1 };
+            if there.len() > most {
+                wrong.push(format!("DaemonSet {name} has {} pods for {node}", there.len()));
+            }
+            if most == 2
+                && there.len() == 2
+                && there.windows(2).any(|two| two[0].revision() == two[1].revision())
+            {
+                wrong.push(format!("DaemonSet {name} has two pods of one revision for {node}"));
+            }
+        }
+        if step.is_farewell() && step.before.is_some() {
+            let by = world.wishes.of(step.change);
+            if by.len() == 1 && by.contains(OWN) {
+                wrong.extend(self.check_taken(world, set, step));
+            } else {
+                self.whole.remove(uid);
+            }
+        } else if step.lost("Ready") && pod.metadata.deletion_timestamp.is_none() {
+            self.whole.remove(uid);
+        }
+        wrong
+    }
+
+    fn check_taken(&self, world: &World, set: &Object, step: &Step<'_>) -> Option<String> {
+        let uid = &set.metadata.uid;
+        let served = step.before.as_ref().is_some_and(|before| before.is_serving());
+        if !self.whole.get(uid).copied().unwrap_or_default() || !served {
+            return None;
+        }
+        let mut serves: BTreeMap<&str, bool> = BTreeMap::new();
+        for pod in world.owned_by(uid, "Pod") {
+            if let Some(node) = pod.daemon_node() {
+                *serves.entry(node).or_default() |= pod.is_serving();
+            }
+        }
+        let wanted = set.status.desired_number_scheduled;
+        let missing = wanted - i64::try_from(serves.values().filter(|it| **it).count()).unwrap_or_default();
+        let (surge, unavailable) = set.daemon_bounds();
+        let most = if surge > 0 { 0 } else { unavailable.max(1) };
+        (missing > most).then(|| {
+            format!("DaemonSet {} updates {missing} pods at once, more than {most}", set.full_name())
+        })
+    }
+}
