@@ -24,6 +24,11 @@ impl Rule for DaemonSets {
         let object = step.object();
         match object.kind.as_str() {
             "DaemonSet" => {
+                let generation = |it: &Object| it.metadata.generation;
+                if step.before.as_ref().is_some_and(|before| generation(before) != generation(object)) {
+                    // What the controller has not seen yet it cannot heed.
+                    self.whole.remove(&object.metadata.uid);
+                }
                 self.update(object);
                 Vec::new()
             }
