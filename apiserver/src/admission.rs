@@ -10,6 +10,7 @@ mod default_class;
 mod default_ingress_class;
 mod default_storage_class;
 mod default_toleration_seconds;
+mod device_access;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod persistent_volume_claim_resize;
@@ -135,7 +136,8 @@ pub fn default_chain(server: Weak<Server>) -> Chain {
         Box::new(default_ingress_class::DefaultIngressClass(server.clone())),
         Box::new(pod_topology_labels::PodTopologyLabels(server.clone())),
         Box::new(pod_resize_validator::PodResizeValidator(server.clone())),
-        Box::new(role_escalation::RoleEscalation(server)),
+        Box::new(role_escalation::RoleEscalation(server.clone())),
+        Box::new(device_access::DeviceAccess(server)),
     ])
 }
 

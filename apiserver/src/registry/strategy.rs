@@ -150,6 +150,8 @@ pub trait Strategy: Send + Sync + 'static {
 
     /// Whether a change judges all of the metadata again, not only what changed of it: faults then come once more.
     const REJUDGES_METADATA: bool = true;
+    /// Whether an update judges the change of the metadata again: faults then come once more.
+    const REJUDGES_CHANGE: bool = true;
     /// Whether finalizers without a domain must be known ones.
     const KNOWN_FINALIZERS: bool = true;
 
@@ -475,7 +477,10 @@ impl<S: Strategy> Resource for Kind<S> {
                 if S::STATUS {
                     copy(&mut object, old, "status");
                 }
-                let mut faults = Self::metadata_change_faults(&object, old);
+                let mut faults = Vec::new();
+                if S::REJUDGES_CHANGE {
+                    faults.extend(Self::metadata_change_faults(&object, old));
+                }
                 if S::REJUDGES_METADATA {
                     faults.extend(Self::metadata_faults(&object));
                 }

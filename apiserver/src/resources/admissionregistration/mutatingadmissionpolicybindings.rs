@@ -31,6 +31,7 @@ impl Strategy for MutatingAdmissionPolicyBindings {
         categories: &["api-extensions"],
         namespaced: false,
     };
+    const REJUDGES_CHANGE: bool = false;
     const GENERATION: Generation = Generation::Spec;
     const UNCONDITIONAL_UPDATE: bool = false;
     const KNOWN_FINALIZERS: bool = false;

@@ -26,6 +26,7 @@ impl Strategy for ValidatingAdmissionPolicyBindings {
         categories: &["api-extensions"],
         namespaced: false,
     };
+    const REJUDGES_CHANGE: bool = false;
     const GENERATION: Generation = Generation::Spec;
     const UNCONDITIONAL_UPDATE: bool = false;
     const KNOWN_FINALIZERS: bool = false;

@@ -25,6 +25,7 @@ impl Strategy for ValidatingWebhookConfigurations {
         categories: &["api-extensions"],
         namespaced: false,
     };
+    const REJUDGES_CHANGE: bool = false;
     const GENERATION: Generation = Generation::Content;
     const UNCONDITIONAL_UPDATE: bool = false;
     const KNOWN_FINALIZERS: bool = false;

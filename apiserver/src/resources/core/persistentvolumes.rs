@@ -46,6 +46,7 @@ impl Strategy for PersistentVolumes {
         categories: &[],
         namespaced: false,
     };
+    const REJUDGES_CHANGE: bool = false;
     const RETURNS_DELETED: bool = true;
     const STATUS: bool = true;
 

@@ -44,6 +44,7 @@ impl Strategy for EndpointSlices {
         categories: &[],
         namespaced: true,
     };
+    const REJUDGES_CHANGE: bool = false;
     const GENERATION: Generation = Generation::ContentOrLabels;
 
     fn default(object: &mut EndpointSlice) {

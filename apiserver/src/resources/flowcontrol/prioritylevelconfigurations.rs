@@ -43,6 +43,7 @@ impl Strategy for PriorityLevelConfigurations {
         categories: &[],
         namespaced: false,
     };
+    const REJUDGES_CHANGE: bool = false;
     const RESETS: &'static [(Part, Reset<'static>)] =
         &[(Part::Status, Reset::Fields(&[&["spec"], &["metadata"]]))];
     const GENERATION: Generation = Generation::Spec;

@@ -31,6 +31,7 @@ impl Strategy for PodDisruptionBudgets {
         categories: &[],
         namespaced: true,
     };
+    const REJUDGES_CHANGE: bool = false;
     const REJUDGES_METADATA: bool = false;
     const KNOWN_FINALIZERS: bool = false;
     const GENERATION: Generation = Generation::Spec;

@@ -32,6 +32,7 @@ impl Strategy for CSINodes {
         categories: &[],
         namespaced: false,
     };
+    const REJUDGES_CHANGE: bool = false;
     const RETURNS_DELETED: bool = true;
     const UNCONDITIONAL_UPDATE: bool = false;
 

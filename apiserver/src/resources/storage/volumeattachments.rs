@@ -40,6 +40,7 @@ impl Strategy for VolumeAttachments {
         categories: &[],
         namespaced: false,
     };
+    const REJUDGES_CHANGE: bool = false;
     const RESETS: &'static [(Part, Reset<'static>)] =
         &[(Part::Status, Reset::Fields(&[&["spec"], &["metadata"]]))];
     const RETURNS_DELETED: bool = true;
