@@ -2,13 +2,12 @@
 
 use api_types::{
     object::ObjectExt as _,
-    schema::{Shape, TypeRef, schema},
+    schema::{TypeRef, schema},
     wire::{self, protobuf},
 };
 use serde_json::{Value, json};
 
 use crate::{
-    fill::OWN_METADATA,
     objects::{bare, carried, full, lost, same},
     server::{JSON, PROTOBUF, World, from_protobuf, path},
     typed,
@@ -177,73 +176,6 @@ fn reviews_are_answered_in_protobuf() {
         assert_eq!(without_nulls(&said.json()), without_nulls(&typed), "{key} typed");
     }
     assert_eq!(reviews, 6);
-}
-
-/// How much of the schema the objects have: a filling that got lazy, or rules that got too strict, show here.
-#[test]
-fn the_objects_set_most_fields_of_their_schemas() {
-    let world = World::new();
-    let (mut set, mut all) = (0, 0);
-    for (key, served) in world.creatable() {
-        let it = full(&key);
-        let mut whole = it.object;
-        if let Some(status) = it.status {
-            whole["status"] = status;
-        }
-        let mut seen = std::collections::BTreeSet::new();
-        mark(&whole, served.resource.schema().unwrap(), &mut seen);
-        let mut reachable = std::collections::BTreeSet::new();
-        reach(served.resource.schema().unwrap(), &mut reachable);
-        set += seen.len();
-        all += reachable.len();
-        let missing: Vec<_> = reachable.difference(&seen).map(|(of, name)| format!("{of}.{name}")).collect();
-        println!("{key}: {} of {}; not {}", seen.len(), reachable.len(), missing.join(" "));
-    }
-    println!("{set} of {all}");
-    assert!(set * 100 >= all * 80, "{set} of {all}");
-}
-
-type Seen = std::collections::BTreeSet<(&'static str, &'static str)>;
-
-/// The fields of each type that a value sets.
-fn mark(value: &Value, of: TypeRef, seen: &mut Seen) {
-    let of = schema().get(of);
-    for field in &of.fields {
-        if let Some(value) = value.get(field.json).filter(|value| !value.is_null()) {
-            seen.insert((of.go_name, field.json));
-            mark_shape(value, &field.shape, seen);
-        }
-    }
-}
-
-fn mark_shape(value: &Value, shape: &Shape, seen: &mut Seen) {
-    match (shape, value) {
-        (Shape::Struct(of), value) => mark(value, *of, seen),
-        (Shape::List(of), Value::Array(items)) => items.iter().for_each(|item| mark_shape(item, of, seen)),
-        (Shape::Map(of), Value::Object(map)) => map.values().for_each(|value| mark_shape(value, of, seen)),
-        _ => {}
-    }
-}
-
-/// All fields that there are at and below a type, but for metadata the server sets.
-fn reach(of: TypeRef, reachable: &mut Seen) {
-    let of = schema().get(of);
-    if of.name == "ManagedFieldsEntry" {
-        return;
-    }
-    for field in
-        of.fields.iter().filter(|field| !(of.name == "ObjectMeta" && OWN_METADATA.contains(&field.json)))
-    {
-        if reachable.insert((of.go_name, field.json)) {
-            let mut shape = &field.shape;
-            while let Shape::List(inner) | Shape::Map(inner) = shape {
-                shape = inner;
-            }
-            if let Shape::Struct(of) = shape {
-                reach(*of, reachable);
-            }
-        }
-    }
 }
 
 fn type_of(object: &Value) -> TypeRef {
