@@ -278,6 +278,14 @@ impl<'a> Work<'a> {
         self.all().map(|set| set.replicas).sum()
     }
 
+    /// How many Pods there are or will be, of all ReplicaSets: what one no longer shall have goes a little later, and has
+    /// its place until then. `None` while nobody knows: an old one has not heard yet how many it shall have.
+    fn present(&self) -> Option<i32> {
+        let has_heard = |set: &Set| set.is.metadata.generation <= set.is.status.observed_generation;
+        let present = self.all().map(|set| set.replicas.max(set.is.status.replicas)).sum();
+        self.old.iter().all(has_heard).then_some(present)
+    }
+
     /// Brings what the new ReplicaSet tells about itself up to date, if there is one.
     fn meet_new(&mut self) {
         let newest_old = history::max_revision(self.old.iter());
@@ -300,7 +308,7 @@ impl<'a> Work<'a> {
         template["metadata"]["labels"] = labels.clone();
         let mut selector = root.spec.selector.to_value();
         selector["matchLabels"][HASH_LABEL] = observed.hash.as_str().into();
-        let replicas = rollout::wanted_of_new(root, self.total(), 0);
+        let replicas = rollout::wanted_of_new(root, self.present(), 0);
 
         let is = ReplicaSet {
             metadata: client::Meta { name: name.as_str().into(), ..Default::default() },

@@ -1,18 +1,28 @@
 //! EndpointSlice: tells in slices of a hundred where the Pods of a Service are.
 //!
 //! Endpoints with the same ports share slices, one set of slices for each family of addresses. A look changes as few
-//! slices as it can: what is there stays where it is, and new endpoints go first into slices that change anyway.
+//! slices as it can: what is there stays where it is, and new endpoints go first into slices that change anyway. Hints by
+//! [`topology`] are of a Service's endpoints together.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+mod topology;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use client::{
-    Caches, Controller, Key, Kind, Owner, Plan, Triggers, Write,
+    Caches, Change, Controller, Key, Kind, Owner, Plan, Triggers, Write,
     controller::Request,
+    events::{Note, ObjectRef},
     resource::{ENDPOINT_SLICES, SERVICES},
 };
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
+use self::topology::Capacity;
 use crate::{
     kinds::{
         EndpointSlice, Node, Pod, Service,
@@ -33,6 +43,8 @@ const NODE_MISSING: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct EndpointSlices {
     trigger_times: TriggerTimes,
+    /// The Services whose endpoints have hints because an annotation asks for them.
+    hinted: Mutex<BTreeSet<Key>>,
 }
 
 /// All that matters to the slices of a Service.
@@ -43,6 +55,10 @@ pub struct Observed {
     pods: Vec<(Arc<Pod>, Whereabouts)>,
     slices: Vec<Arc<EndpointSlice>>,
     trigger_time: Option<Timestamp>,
+    /// What the zones can do, if an annotation asks for hints.
+    capacity: Option<Capacity>,
+    /// An annotation asked for hints, and does no longer.
+    no_longer_hinted: bool,
 }
 
 /// The zone of the node of a Pod, if it has one; `None` if the node is not known.
@@ -54,6 +70,7 @@ struct Changes {
     creates: Vec<Draft>,
     updates: Vec<(Arc<EndpointSlice>, Draft)>,
     deletes: Vec<Arc<EndpointSlice>>,
+    notes: Vec<Note>,
 }
 
 /// What shall be in a slice.
@@ -75,11 +92,21 @@ type Identity = (Vec<Box<str>>, Option<Box<str>>, Box<str>, Box<str>);
 impl Controller for EndpointSlices {
     type Root = Service;
     type Observed = Observed;
-    const NAME: &'static str = "endpointslice-controller";
+    const NAME: &'static str = "endpoint-slice-controller";
 
     fn triggers(&self, on: &mut Triggers<Service>) {
         services::triggers(on);
-        on.reads::<Node>().mapped::<EndpointSlice>(|slice, _| {
+        on.changes::<Node>(|change, caches| {
+            if let Change::Modified { old, new } = change
+                && topology::part_of(old) == topology::part_of(new)
+            {
+                return Vec::new();
+            }
+            let services = caches.read::<Service>().list();
+            let wanted = services.iter().filter(|service| topology::is_wanted(service));
+            wanted.map(|service| service.key()).collect()
+        });
+        on.mapped::<EndpointSlice>(|slice, _| {
             let service = slice.metadata.labels.get(SERVICE_NAME).filter(|_| is_ours(slice));
             service.map(|name| Key::new(&slice.metadata.namespace, name)).into_iter().collect()
         });
@@ -88,6 +115,7 @@ impl Controller for EndpointSlices {
     fn observe(&self, root: &Key, caches: &Caches) -> Option<Observed> {
         let Some(service) = caches.read::<Service>().get(root) else {
             self.trigger_times.forget(root);
+            self.hinted.lock().remove(root);
             return None;
         };
         if !service.selects() {
@@ -100,7 +128,18 @@ impl Controller for EndpointSlices {
             Some(node.metadata.labels.get(ZONE).filter(|zone| !zone.is_empty()).map(Box::from))
         };
         let slices = caches.read::<EndpointSlice>().by_index(BY_SERVICE, &root.to_string());
+        let capacity = topology::is_wanted(&service).then(|| topology::capacity(&nodes.list()));
+        let mut hinted = self.hinted.lock();
+        let no_longer_hinted = match &capacity {
+            Some(_) => {
+                hinted.insert(root.clone());
+                false
+            }
+            None => hinted.remove(root),
+        };
         Some(Observed {
+            capacity,
+            no_longer_hinted,
             trigger_time: self.trigger_times.next(&service, &pods),
             pods: pods.into_iter().map(|pod| (Arc::clone(&pod), zone_of(&pod))).collect(),
             slices: slices
@@ -186,6 +225,7 @@ fn reconcile_family(
             endpoints.insert(identity(&endpoint), endpoint);
         }
     }
+    hint(observed, family, existing, &mut desired, changes);
     let (creates_before, mut kept) = (changes.creates.len(), existing.len() - deletes.len());
     for (key, (ports, endpoints)) in desired {
         let slices = by_ports.remove(&key).unwrap_or_default();
@@ -223,6 +263,46 @@ fn reconcile_family(
         }
     }
     node_missing
+}
+
+/// Hints where endpoints are to be used if an annotation asks for it, and tells of it.
+fn hint(
+    observed: &Observed,
+    family: &str,
+    existing: &[Arc<EndpointSlice>],
+    desired: &mut BTreeMap<Vec<Port>, Group>,
+    changes: &mut Changes,
+) {
+    let zone_of = |hints: &Hints| hints.for_zones.first().map(|zone| zone.name.clone());
+    let hinted = |slice: &Arc<EndpointSlice>| -> BTreeMap<Identity, Box<str>> {
+        let zone = |it: &Endpoint| Some((identity(it), zone_of(it.hints.as_ref()?)?));
+        slice.endpoints.iter().filter_map(zone).collect()
+    };
+    let Some(capacity) = &observed.capacity else {
+        if observed.no_longer_hinted {
+            let message = format!("Topology Aware Hints has been disabled, addressType: {family}");
+            changes.notes.push(Note::warning("TopologyAwareHintsDisabled", message));
+        }
+        return;
+    };
+    let before = existing.iter().flat_map(hinted).collect();
+    let mut endpoints: Vec<&mut Endpoint> =
+        desired.values_mut().flat_map(|(_, endpoints)| endpoints.values_mut()).collect();
+    match topology::distribute(&mut endpoints, &before, capacity) {
+        Err(why) => {
+            let message = format!("{why}, addressType: {family}");
+            changes.notes.push(Note::warning("TopologyAwareHintsDisabled", message));
+        }
+        // News only if nobody had hints.
+        Ok(()) if observed.slices.iter().all(|slice| hinted(slice).is_empty()) => {
+            let message = format!("Topology Aware Hints has been enabled, addressType: {family}");
+            let known = changes.notes.iter().any(|note| note.reason == "TopologyAwareHintsEnabled");
+            if !known {
+                changes.notes.push(Note::normal("TopologyAwareHintsEnabled", message));
+            }
+        }
+        Ok(()) => {}
+    }
 }
 
 /// Puts the endpoints of one set of ports into slices; returns the slices that are empty then.
@@ -350,14 +430,18 @@ fn plain_labels<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec
 }
 
 fn write(service: &Service, changes: Changes, trigger_time: Option<Timestamp>) -> Plan {
-    let Changes { mut creates, updates, deletes } = changes;
+    let Changes { mut creates, updates, deletes, notes } = changes;
     if service.metadata.is_terminating() {
         // The garbage collector deletes slices; new ones would be in its way.
         creates.clear();
     }
+    let tell = |plan: Plan| {
+        let about = || ObjectRef::to(service);
+        notes.into_iter().fold(plan, |plan, note| plan.then(Write::event(about(), note)))
+    };
     let count = creates.len() + updates.len() + deletes.len();
     if count == 0 {
-        return Plan::because("the slices say where the Pods are");
+        return tell(Plan::because("the slices say where the Pods are"));
     }
     let mut plan = Plan::because(format!("{count} slices do not say where the Pods are"));
     let labels: Map<_, _> =
@@ -399,7 +483,7 @@ fn write(service: &Service, changes: Changes, trigger_time: Option<Timestamp>) -
             plan = plan.then(Write::all(requests));
         }
     }
-    plan
+    tell(plan)
 }
 
 #[cfg(test)]
@@ -579,6 +663,56 @@ mod tests {
             written[0].1["endpoints"][0]["hints"],
             json!({"forZones": [{"name": "z1"}], "forNodes": [{"name": "n1"}]})
         );
+    }
+
+    #[test]
+    fn an_annotation_asks_for_hints_and_says_why_there_are_none() {
+        let mut asks = service(json!({}));
+        asks["metadata"]["annotations"] = json!({"service.kubernetes.io/topology-mode": "Auto"});
+        let nodes = ["n1", "n2"].map(|name| {
+            json!({"metadata": {"name": name, "labels": {ZONE: format!("z-{name}")}},
+                "status": {"conditions": [{"type": "Ready", "status": "True"}], "allocatable": {"cpu": "4"}}})
+        });
+        let on = |node: &str| {
+            let mut pod = pod(node, &format!("10.1.0.{}", &node[1..]), true, json!({}));
+            pod["spec"]["nodeName"] = json!(node);
+            pod
+        };
+        let controller = EndpointSlices::default();
+        let look = |service: &Value, pods: Vec<Value>, slices: Vec<Value>| {
+            let caches = Filled::new()
+                .with::<Service>([service.clone()])
+                .with::<Pod>(pods)
+                .with::<EndpointSlice>(slices)
+                .with::<Node>(nodes.clone())
+                .caches();
+            let observed = controller.observe(&Key::new("ns", "web"), &caches).unwrap();
+            let mut plan = controller.reconcile(&observed, Timestamp::UNIX_EPOCH);
+            let told: Vec<String> = plan
+                .writes
+                .extract_if(.., |write| matches!(write, Write::Event { .. }))
+                .map(|write| match write {
+                    Write::Event { note, .. } => note.message.to_string(),
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            let hints: Vec<Value> = written(&plan)
+                .iter()
+                .flat_map(|(_, it)| it["endpoints"].as_array().cloned().unwrap())
+                .collect();
+            (told, hints)
+        };
+        let (told, endpoints) = look(&asks, vec![on("n1"), on("n2")], vec![]);
+        assert_eq!(told, ["Topology Aware Hints has been enabled, addressType: IPv4"]);
+        let zones: Vec<_> = endpoints.iter().map(|it| it["hints"]["forZones"][0]["name"].clone()).collect();
+        assert_eq!(zones, ["z-n1", "z-n2"]);
+        let told_already = || vec![slice("s", endpoints.clone().into(), http())];
+        assert_eq!(look(&asks, vec![on("n1"), on("n2")], told_already()), (vec![], vec![]));
+        let (told, endpoints) = look(&asks, vec![on("n1")], told_already());
+        assert_eq!(told, ["Insufficient number of endpoints (1 endpoints, 2 zones), addressType: IPv4"]);
+        assert_eq!(endpoints[0].get("hints"), None);
+        let (told, _) = look(&service(json!({})), vec![on("n1"), on("n2")], told_already());
+        assert_eq!(told, ["Topology Aware Hints has been disabled, addressType: IPv4"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A Node and the Lease that says it is alive, as far as controllers look at them.
 
+use api_types::quantity::Quantity;
 use client::{Kind, Meta, Resource, meta::null_is_default, resource};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -53,12 +54,23 @@ pub struct NodeStatus {
     /// Its conditions.
     #[serde(deserialize_with = "null_is_default")]
     pub conditions: Vec<NodeCondition>,
+    /// What Pods can have of it.
+    #[serde(deserialize_with = "null_is_default")]
+    pub allocatable: Allocatable,
     /// The volumes that are attached to it.
     #[serde(deserialize_with = "null_is_default")]
     pub volumes_attached: Box<[AttachedVolume]>,
     /// The volumes that it has mounted, or is about to.
     #[serde(deserialize_with = "null_is_default")]
     pub volumes_in_use: Box<[Box<str>]>,
+}
+
+/// What Pods can have of a Node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Allocatable {
+    /// CPUs.
+    pub cpu: Option<Quantity>,
 }
 
 /// A volume that is attached to a Node.

@@ -6,13 +6,14 @@
 use super::{Observed, Set, Work, history, status::Standing};
 use crate::kinds::Deployment;
 
-/// How many Pods the new ReplicaSet shall have, of `total` that all have and `new` that it has.
-pub(super) fn wanted_of_new(root: &Deployment, total: i32, new: i32) -> i32 {
+/// How many Pods the new ReplicaSet shall have, of `present` that there are and `new` that it shall have already.
+pub(super) fn wanted_of_new(root: &Deployment, present: Option<i32>, new: i32) -> i32 {
     if !root.is_rolling() {
         return root.spec.replicas;
     }
+    let Some(present) = present else { return new };
     // Not `fenceposts`: they only matter when nothing may surge, and then nothing is added either.
-    let room = root.spec.replicas + root.max_surge() - total;
+    let room = root.spec.replicas + root.max_surge() - present;
     if room <= 0 { new } else { new + room.min(root.spec.replicas - new) }
 }
 
@@ -86,12 +87,12 @@ impl Work<'_> {
 
     /// True if the new ReplicaSet changes its size.
     fn grow_new(&mut self) -> bool {
-        let (root, total) = (self.root, self.total());
+        let (root, present) = (self.root, self.present());
         let Some(new) = &mut self.new else { return false };
         let wanted = if new.replicas > root.spec.replicas {
             root.spec.replicas
         } else {
-            wanted_of_new(root, total, new.replicas)
+            wanted_of_new(root, present, new.replicas)
         };
         if !resize(root, new, wanted) {
             return false;

@@ -385,3 +385,28 @@ fn an_annotation_goes_back_to_an_earlier_template() {
     }
     assert!(look("soon", sets()).why.to_string() != look("1", sets()).why.to_string(), "no number");
 }
+
+#[test]
+fn new_pods_wait_for_the_place_of_those_that_are_still_there() {
+    let change = |set: &Arc<ReplicaSet>, status: &Value| {
+        let mut changed = (**set).clone();
+        changed.status = serde_json::from_value(status.clone()).unwrap();
+        Arc::new(changed)
+    };
+    for (why, old_status, expected) in [
+        (
+            "gone",
+            json!({"replicas": 8, "availableReplicas": 8, "observedGeneration": 1}),
+            vec!["up new from 3 to 5"],
+        ),
+        (
+            "two of them still there",
+            json!({"replicas": 10, "availableReplicas": 8, "observedGeneration": 1}),
+            vec![],
+        ),
+        ("nobody knows", json!({"replicas": 8, "availableReplicas": 8, "observedGeneration": 0}), vec![]),
+    ] {
+        let sets = vec![change(&set("old", 9, 8, 8, 10, "1"), &old_status), set("new", 1, 3, 0, 10, "2")];
+        assert_eq!(story(&decide(deployment(&json!({})), sets, &[], None)).0, expected, "{why}");
+    }
+}
