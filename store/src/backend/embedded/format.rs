@@ -7,7 +7,7 @@
 //!
 //! log       log-<start>           start: the revision before the first in it
 //! payload   first:u64 time:u64 count:u32 record*            one group of writes; time in milliseconds since 1970
-//! record    1:u8 expires:u64 key value | 2:u8 key | 3:u8 revision:u64      put, delete, compact
+//! record    1:u8 expires:u64 key value | 2:u8 key | 3:u8 revision:u64 | 4:u8      put, delete, compact, closed
 //!
 //! snapshot  snapshot-<start>      start: the revision it is of
 //! payload   0:u8 entry*  |  1:u8 count:u64                  entries in the order of their keys, and the end with their count
@@ -19,6 +19,12 @@
 //! A group is one frame, so it is in the log as a whole or not at all, and a frame is begun only when the one before is
 //! on disk. So after a frame that is not whole there can be no whole one, unless the file is damaged. Where a length of 0
 //! would begin a frame the log ends: files are filled with zeros ahead of the writing.
+//!
+//! A store that is closed in peace writes so (`closed`) as a group of its own. Then the last write is not the last frame, and
+//! damage to it cannot be taken for an unfinished end.
+//!
+//! Versions: 1 had no `closed`. Files of older versions are read, and never written to: who opens a directory begins a new file,
+//! and the old ones go as the log moves on.
 
 use bytes::{Buf, BufMut};
 
@@ -26,7 +32,9 @@ use super::super::{Revision, mvcc::Deadline};
 
 pub(super) const HEADER_LEN: usize = 32;
 const MAGIC: &[u8; 8] = b"BINNACLE";
-const VERSION: u16 = 1;
+/// What is written, and the oldest that is read.
+pub(super) const VERSION: u16 = 2;
+const VERSION_MIN: u16 = 1;
 const FRAME_HEAD: usize = 8;
 const ALIGN: usize = 8;
 
@@ -63,6 +71,7 @@ pub(super) enum Record<'a> {
     Put { key: &'a str, value: &'a [u8], expires: Option<Deadline> },
     Delete { key: &'a str },
     Compact { revision: Revision },
+    Closed,
 }
 
 /// The payload of a snapshot's frame.
@@ -112,11 +121,15 @@ impl Kind {
 // --- header ---
 
 pub(super) fn header(kind: Kind, start: Revision) -> Vec<u8> {
+    header_of(VERSION, kind, start)
+}
+
+fn header_of(version: u16, kind: Kind, start: Revision) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER_LEN);
     bytes.put_slice(MAGIC);
     bytes.put_u8(kind.code());
     bytes.put_u8(0);
-    bytes.put_u16_le(VERSION);
+    bytes.put_u16_le(version);
     bytes.put_u32_le(0);
     bytes.put_u64_le(start.0);
     bytes.put_u32_le(crc32fast::hash(&bytes));
@@ -124,8 +137,8 @@ pub(super) fn header(kind: Kind, start: Revision) -> Vec<u8> {
     bytes
 }
 
-/// Checks a header, or says what is wrong with it.
-pub(super) fn check_header(bytes: &[u8], kind: Kind, start: Revision) -> Result<(), String> {
+/// Checks a header and returns the version of the file, or says what is wrong with it.
+pub(super) fn check_header(bytes: &[u8], kind: Kind, start: Revision) -> Result<u16, String> {
     let Some(header) = bytes.get(..HEADER_LEN) else { return Err("is too short".to_owned()) };
     if !header.starts_with(MAGIC) {
         return Err("is not a file of this store".to_owned());
@@ -136,13 +149,16 @@ pub(super) fn check_header(bytes: &[u8], kind: Kind, start: Revision) -> Result<
     }
     let mut rest = checked.get(10..12).unwrap_or_default();
     let version = rest.get_u16_le();
-    if version != VERSION {
-        return Err(format!("has format version {version}, and this program reads version {VERSION}"));
+    if !(VERSION_MIN..=VERSION).contains(&version) {
+        return Err(format!(
+            "has format version {version}, and this program reads versions {VERSION_MIN} to {VERSION}: it was written by a \
+             newer one, use that"
+        ));
     }
-    if header != self::header(kind, start) {
+    if header != header_of(version, kind, start) {
         return Err("is not what its name says".to_owned());
     }
-    Ok(())
+    Ok(version)
 }
 
 // --- frames ---
@@ -251,6 +267,7 @@ pub(super) fn put_record(bytes: &mut Vec<u8>, record: &Record<'_>) {
             bytes.put_u8(3);
             bytes.put_u64_le(revision.0);
         }
+        Record::Closed => bytes.put_u8(4),
     }
 }
 
@@ -270,6 +287,7 @@ pub(super) fn group(mut payload: &[u8]) -> Option<Group<'_>> {
             },
             2 => Record::Delete { key: take_text(bytes)? },
             3 => Record::Compact { revision: Revision(bytes.try_get_u64_le().ok()?) },
+            4 => Record::Closed,
             _ => return None,
         });
     }
@@ -353,12 +371,13 @@ mod tests {
             Record::Put { key: "/ä", value: b"", expires: None },
             Record::Delete { key: "/a" },
             Record::Compact { revision: Revision(3) },
+            Record::Closed,
         ]
     }
 
     fn log() -> Vec<u8> {
         let mut bytes = header(Kind::Log, Revision(1));
-        put_group(&mut bytes, Revision(2), 99, 4, |bytes| {
+        put_group(&mut bytes, Revision(2), 99, 5, |bytes| {
             records().iter().for_each(|it| put_record(bytes, it))
         });
         bytes
@@ -431,12 +450,12 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_another_version_is_named_as_such() {
-        let mut bytes = header(Kind::Log, Revision(1));
-        bytes[10] = 9;
-        let crc = crc32fast::hash(&bytes[..24]);
-        bytes[24..28].copy_from_slice(&crc.to_le_bytes());
-        let fault = check_header(&bytes, Kind::Log, Revision(1)).unwrap_err();
-        assert_eq!(fault, "has format version 9, and this program reads version 1");
+    fn a_file_of_a_newer_version_is_refused_and_one_of_an_older_is_read() {
+        assert_eq!(check_header(&header_of(1, Kind::Log, Revision(1)), Kind::Log, Revision(1)), Ok(1));
+        for version in [0, VERSION + 1] {
+            let fault = check_header(&header_of(version, Kind::Log, Revision(1)), Kind::Log, Revision(1));
+            let fault = fault.unwrap_err();
+            assert!(fault.starts_with(&format!("has format version {version}, and this program")), "{fault}");
+        }
     }
 }

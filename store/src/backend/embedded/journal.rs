@@ -67,6 +67,8 @@ pub(super) struct Stamp {
     /// Milliseconds since 1970.
     pub(super) time: u64,
     pub(super) compact: Option<Revision>,
+    /// Nothing more will be written by this process.
+    pub(super) closed: bool,
 }
 
 // === impl Journal ===
@@ -140,7 +142,7 @@ impl Journal {
         let buffer = &mut self.buffer;
         buffer.clear();
         let first = changes.first().map_or(self.durable.next(), |change| change.revision);
-        let count = changes.len() + usize::from(stamp.compact.is_some());
+        let count = changes.len() + usize::from(stamp.compact.is_some()) + usize::from(stamp.closed);
         format::put_group(buffer, first, stamp.time, count, |bytes| {
             for change in changes {
                 let record = match &change.current {
@@ -154,7 +156,23 @@ impl Journal {
             if let Some(revision) = stamp.compact {
                 format::put_record(bytes, &Record::Compact { revision });
             }
+            if stamp.closed {
+                format::put_record(bytes, &Record::Closed);
+            }
         });
+    }
+
+    /// Says in the log that it ends here. If that fails it ends as after a crash, which is as good.
+    pub(super) fn close(&mut self, time: u64) {
+        if self.broken.is_some() {
+            return;
+        }
+        self.encode(&[], Stamp { time, compact: None, closed: true });
+        let written = self.write();
+        // Nothing is to be filled ahead any more.
+        if let Err(error) = written.and_then(|()| self.active.file.truncate(self.active.end)) {
+            tracing::debug!(%error, "the end of the log was not marked");
+        }
     }
 
     fn write(&mut self) -> io::Result<()> {

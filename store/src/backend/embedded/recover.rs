@@ -78,8 +78,8 @@ pub(super) struct Found {
     pub(super) batches: Vec<Batch>,
     pub(super) snapshot: Option<(Revision, u64)>,
     pub(super) sealed: Vec<(Revision, u64)>,
-    /// The last file of the log, and where its last whole group ends.
-    pub(super) active: Option<(Revision, usize)>,
+    /// The last file of the log, where its last whole group ends, and its version.
+    pub(super) active: Option<(Revision, usize, u16)>,
     /// Whether something unfinished comes after that.
     pub(super) torn: bool,
     /// Files that are not needed any more.
@@ -109,10 +109,10 @@ pub(super) fn read(disk: &dyn Disk, stamp: Option<Stamp>) -> Result<Found, Fault
     let (mut active, mut torn) = (None, false);
     for (n, &start) in logs.iter().enumerate() {
         let next = logs.get(n + 1).copied();
-        let (end, broken) = replay(disk, (start, next), stamp, &mut state, &mut batches)?;
+        let Replayed { version, end, broken } = replay(disk, (start, next), stamp, &mut state, &mut batches)?;
         match next {
             Some(_) => sealed.push((start, u64::try_from(end).unwrap_or(u64::MAX))),
-            None => (active, torn) = (Some((start, end)), broken),
+            None => (active, torn) = (Some((start, end, version)), broken),
         }
     }
     let unneeded = |name: &&String| {
@@ -126,39 +126,69 @@ pub(super) fn read(disk: &dyn Disk, stamp: Option<Stamp>) -> Result<Found, Fault
 
 /// Reads what is there, or begins a new store.
 pub(super) fn recover(disk: Arc<dyn Disk>, options: &Options) -> Result<Recovered, Fault> {
-    let Found { state, batches, snapshot, sealed, active, torn: _, unneeded } = read(&*disk, options.stamp)?;
+    let Found { state, batches, snapshot, mut sealed, active, torn, unneeded } = read(&*disk, options.stamp)?;
     // From here on the directory is sound, and may be changed.
     for name in &unneeded {
         disk.remove(name).map_err(io_fault(format!("remove {name}")))?;
     }
+    let begin = || {
+        let begun = begin(&*disk, state.revision(), state.compacted());
+        begun.map_err(|error| Fault::Io("begin the log".to_owned(), error.source))
+    };
     let active = match active {
-        Some((start, end)) => resume(&*disk, start, end).map_err(io_fault("open the log"))?,
-        None => {
-            let begun = begin(&*disk, state.revision(), state.compacted());
-            begun.map_err(|error| Fault::Io("begin the log".to_owned(), error.source))?
+        Some((start, end, version)) => {
+            if torn {
+                let revision = state.revision();
+                tracing::warn!(%revision, "the log ends in an unfinished write, which nobody was told of: it is cut off");
+            }
+            let active = resume(&*disk, start, end).map_err(io_fault("open the log"))?;
+            if version == format::VERSION {
+                active
+            } else {
+                tracing::info!(
+                    from = version,
+                    to = format::VERSION,
+                    "the data directory is of an older format, and goes on in the new one"
+                );
+                let new = begin()?;
+                // Without a single group it had the same name, and was replaced.
+                if start < state.revision() {
+                    sealed.push((start, active.end));
+                }
+                new
+            }
         }
+        None => begin()?,
     };
     let journal =
         Journal::new(disk, sealed, active, snapshot, (state.revision(), state.compacted()), options);
     Ok(Recovered { state, journal, batches })
 }
 
-/// Applies one file of the log, which counts up to where the `next` one begins. Returns where it ends, and whether something
-/// unfinished follows.
+/// A file of the log, after it was read.
+struct Replayed {
+    version: u16,
+    /// Where its last whole group ends.
+    end: usize,
+    /// Whether something unfinished follows.
+    broken: bool,
+}
+
+/// Applies one file of the log, which counts up to where the `next` one begins.
 fn replay(
     disk: &dyn Disk,
     (start, next): (Revision, Option<Revision>),
     stamp: Option<Stamp>,
     state: &mut State,
     batches: &mut Vec<Batch>,
-) -> Result<(usize, bool), Fault> {
+) -> Result<Replayed, Fault> {
     let name = Kind::Log.name(start);
     let damaged = |fault: String| Fault::Damaged(format!("log file {name} {fault}"));
     let mut bytes = Vec::new();
     disk.read(&name)
         .and_then(|mut reader| reader.read_to_end(&mut bytes))
         .map_err(io_fault(format!("read {name}")))?;
-    format::check_header(&bytes, Kind::Log, start).map_err(damaged)?;
+    let version = format::check_header(&bytes, Kind::Log, start).map_err(damaged)?;
     if start > state.revision() {
         return Err(damaged(format!(
             "begins after revision {start}, what follows revision {} is missing",
@@ -197,12 +227,16 @@ fn replay(
         }
         let mut overwritten = 0;
         for record in group.records {
-            if let format::Record::Compact { revision } = record {
-                // The snapshot may be of a later revision already.
-                if revision <= state.revision() {
-                    let _ = state.compact(revision);
+            match record {
+                format::Record::Compact { revision } => {
+                    // The snapshot may be of a later revision already.
+                    if revision <= state.revision() {
+                        let _ = state.compact(revision);
+                    }
+                    continue;
                 }
-                continue;
+                format::Record::Closed => continue,
+                format::Record::Put { .. } | format::Record::Delete { .. } => {}
             }
             reached = reached.next();
             if reached > state.revision() {
@@ -219,7 +253,7 @@ fn replay(
         }
         at = after;
     }
-    Ok((at, broken))
+    Ok(Replayed { version, end: at, broken })
 }
 
 /// Applies one write and returns how many bytes it overwrote.
@@ -232,7 +266,7 @@ fn apply(
     let (key, put) = match record {
         format::Record::Put { key, value, expires } => (key, Some((value, expires))),
         format::Record::Delete { key } => (key, None),
-        format::Record::Compact { .. } => return Ok(0),
+        format::Record::Compact { .. } | format::Record::Closed => return Ok(0),
     };
     let previous = state.get(key).cloned();
     if previous.is_none() && put.is_none() {

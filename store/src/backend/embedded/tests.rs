@@ -1,5 +1,6 @@
 //! The durable store on real files, and its writer on a simulated disk that fails and loses power.
 
+mod damage;
 mod power;
 
 use std::{fs, sync::Arc, time::Duration};
@@ -66,6 +67,24 @@ fn files(path: &Path) -> Vec<String> {
 
 fn log_file(path: &Path) -> PathBuf {
     path.join(files(path).into_iter().rfind(|name| name.starts_with("log-")).unwrap())
+}
+
+/// Where the whole frames of a log begin, and where the last one ends.
+fn frames(bytes: &[u8]) -> (Vec<usize>, usize) {
+    let (mut starts, mut at) = (Vec::new(), format::HEADER_LEN);
+    while let format::Frame::Whole { next, .. } = format::frame(bytes, at) {
+        starts.push(at);
+        at = next;
+    }
+    (starts, at)
+}
+
+/// Makes of a store that was closed one that was killed: it did not get to say that it was closed.
+fn as_if_killed(path: &Path) {
+    let log = log_file(path);
+    let bytes = fs::read(&log).unwrap();
+    let closed = *frames(&bytes).0.last().unwrap();
+    fs::write(&log, [&bytes[..closed], &[0; 4096]].concat()).unwrap();
 }
 
 #[tokio::test]
@@ -164,9 +183,9 @@ async fn a_torn_end_is_cut_off() {
     put(&store, "/a", "1").await;
     put(&store, "/b", "1").await;
     drop(store);
+    as_if_killed(directory.path());
     let path = log_file(directory.path());
     let whole = fs::read(&path).unwrap();
-    // The last group is at the end, without the zeros ahead of it, since the file was closed... by a crash it has them.
     let end = whole.iter().rposition(|byte| *byte != 0).unwrap();
     for cut in [end, end - 10, end - 30] {
         fs::write(&path, &whole[..cut]).unwrap();

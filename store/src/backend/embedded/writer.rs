@@ -221,6 +221,7 @@ impl Writer {
             snapshot.stop.store(true, Ordering::Relaxed);
             self.finish_snapshot(snapshot);
         }
+        self.journal.close(millis(&self.clock));
     }
 
     /// Until the next time something is to be done unasked; None if there is nothing.
@@ -263,7 +264,8 @@ impl Writer {
             (batch.into_changes(), answers)
         });
         if !changes.is_empty() || compact.is_some() {
-            if let Err(failure) = self.journal.append(&changes, Stamp { time: now, compact }) {
+            let stamp = Stamp { time: now, compact, closed: false };
+            if let Err(failure) = self.journal.append(&changes, stamp) {
                 tracing::error!(reason = failure.reason, "write refused");
                 self.not_before = now.saturating_add(u64::try_from(RETRY.as_millis()).unwrap_or_default());
                 for (reply, _) in answers {
