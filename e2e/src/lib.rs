@@ -3,12 +3,16 @@
 //! [`Cluster`] brings one up in a directory of its own on a port of its own, and ends it with the test. Nothing here
 //! links the control plane; the command line is the only way in.
 
+pub mod api;
+pub mod disk;
 pub mod etcd;
 pub mod facts;
 pub mod golden;
+pub mod history;
 pub mod tools;
 
 use std::{
+    ffi::OsStr,
     fs::File,
     io::{BufRead, BufReader, Read as _},
     path::{Path, PathBuf},
@@ -73,6 +77,20 @@ impl Cluster {
     /// # Errors
     /// When it does not come up.
     pub fn start(binary: &str, kubectl: &Path, data: &Path, flags: &[&str]) -> anyhow::Result<Self> {
+        Self::start_in(binary, kubectl, data, flags, &[])
+    }
+
+    /// The same with variables in its environment.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start_in(
+        binary: &str,
+        kubectl: &Path,
+        data: &Path,
+        flags: &[&str],
+        environment: &[(&str, &OsStr)],
+    ) -> anyhow::Result<Self> {
         let program = binaries().join(binary);
         ensure!(program.exists(), "{} is not built: cargo build --release", program.display());
         std::fs::create_dir_all(data)?;
@@ -84,6 +102,7 @@ impl Cluster {
             .arg("--write-kubeconfig")
             .arg(&kubeconfig)
             .args(flags)
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(File::create(&log)?)
             .stdin(Stdio::null())

@@ -1,124 +1,56 @@
-//! What was acknowledged is there after the process was killed, whatever it was doing; and what is wrong at a start is
-//! told in one line.
-//!
-//! Method: writers create ConfigMaps as fast as they can and note each that the server acknowledged; the server is
-//! killed with SIGKILL in the middle, started again on the same data, and must have all that was noted, each whole.
+//! What was acknowledged is there after the process was killed, whatever it was doing, and who watched goes on where it was;
+//! and what is wrong at a start is told in one line.
 
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+#![expect(clippy::print_stdout, reason = "a long run says how much it did")]
 
-use std::{
-    collections::BTreeSet,
-    path::Path,
-    process::Command,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-    time::Duration,
-};
+use std::{path::Path, process::Command, thread, time::Duration};
 
-use e2e::{Cluster, tools};
+use e2e::{Cluster, api, etcd::Etcd, history::History, tools};
 use serde_json::Value;
 
-/// How often the server is killed; more by the environment for a long run.
-fn rounds() -> usize {
-    std::env::var("CRASH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(5)
+/// How often the server is killed; more by the environment for a long run:
+/// `CRASH_ROUNDS=1000 cargo test -p e2e --test crash kill_9`.
+fn rounds(usual: usize) -> usize {
+    std::env::var("CRASH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(usual)
 }
 
-#[test]
-fn acknowledged_writes_survive_kill_9() {
+/// Method: a server is killed while clients write and watch, again and again, each time a little later in what it does.
+fn kill_again_and_again(rounds: usize, flags: &[&str]) {
     let kubectl = tools::kubectl().unwrap();
     let home = tempfile::tempdir().unwrap();
     let data = home.path().join("data");
-    let tokens = home.path().join("tokens.csv");
-    std::fs::write(&tokens, "crash-token,crash,crash,\"system:masters\"\n").unwrap();
-    let flags = ["--store", "embedded", "--token-auth-file", tokens.to_str().unwrap()];
-    let mut acknowledged = BTreeSet::new();
-    for round in 0..rounds() {
-        let mut cluster = Cluster::start("apiserver", &kubectl, &data, &flags).unwrap();
-        let found = stored(&cluster);
-        let lost: Vec<_> = acknowledged.difference(&found).collect();
-        assert!(lost.is_empty(), "round {round}: acknowledged and lost: {lost:?}\n{}", cluster.log());
-        acknowledged.extend(write_until_killed(&mut cluster, round));
+    let tokens = api::token_file(home.path()).unwrap();
+    let flags = [flags, &["--token-auth-file", tokens.to_str().unwrap()]].concat();
+    let start = || Cluster::start("apiserver", &kubectl, &data, &flags).unwrap();
+    let mut cluster = start();
+    let history = History::begin(&[cluster.url().unwrap()]);
+    for round in 0..rounds {
+        let before = history.acknowledged();
+        e2e::eventually("writes are acknowledged", Duration::from_secs(60), || {
+            if history.acknowledged() > before + 20 { Ok(()) } else { Err(format!("round {round}: {before}")) }
+        });
+        thread::sleep(Duration::from_millis(u64::try_from(round * 67 % 400).unwrap()));
+        history.move_to(&[]);
+        cluster.kill();
+        cluster = start();
+        history.move_to(&[cluster.url().unwrap()]);
     }
-    let cluster = Cluster::start("apiserver", &kubectl, &data, &flags).unwrap();
-    let found = stored(&cluster);
-    assert!(
-        acknowledged.is_subset(&found),
-        "lost: {:?}",
-        acknowledged.difference(&found).collect::<Vec<_>>()
-    );
-    assert!(acknowledged.len() > rounds() * 20, "too few writes to mean anything: {}", acknowledged.len());
+    let summary = history.end();
+    println!("{rounds} rounds: {summary:?}");
+    assert!(summary.acknowledged > rounds * 20, "{summary:?}");
+    assert!(summary.resumptions >= rounds, "who watched was cut off each time: {summary:?}");
 }
 
-/// The names that are stored; every object must be whole.
-fn stored(cluster: &Cluster) -> BTreeSet<String> {
-    // Raw: with many rounds there are tens of thousands, and kubectl takes long to read them all.
-    let text = cluster.kubectl("get --raw /api/v1/namespaces/default/configmaps?labelSelector=crash%3Dtest");
-    let list: Value = serde_json::from_str(&text).unwrap();
-    let items = list.pointer("/items").and_then(Value::as_array).cloned().unwrap_or_default();
-    items
-        .iter()
-        .map(|item| {
-            let name = item.pointer("/metadata/name").and_then(Value::as_str).unwrap();
-            assert_eq!(item.pointer("/data/name").and_then(Value::as_str), Some(name), "an object is whole");
-            name.to_owned()
-        })
-        .collect()
+#[test]
+fn nothing_is_lost_made_up_missed_or_doubled_by_kill_9() {
+    kill_again_and_again(rounds(20), &["--store", "embedded"]);
 }
 
-/// Writes from several clients until the server is killed; what it acknowledged.
-fn write_until_killed(cluster: &mut Cluster, round: usize) -> BTreeSet<String> {
-    let url = cluster.url().unwrap();
-    let over = Arc::new(AtomicBool::new(false));
-    let writers: Vec<_> = (0..4)
-        .map(|writer| {
-            let (url, over) = (url.clone(), Arc::clone(&over));
-            thread::spawn(move || {
-                let mut acknowledged = Vec::new();
-                for batch in 0.. {
-                    if over.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    let names: Vec<String> =
-                        (0..20).map(|number| format!("c-{round}-{writer}-{batch}-{number}")).collect();
-                    acknowledged.extend(post(&url, &names));
-                }
-                acknowledged
-            })
-        })
-        .collect();
-    thread::sleep(Duration::from_millis(1500));
-    cluster.kill();
-    over.store(true, Ordering::Relaxed);
-    writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect()
-}
-
-/// Creates objects over one connection; the names of those the server acknowledged.
-fn post(url: &str, names: &[String]) -> Vec<String> {
-    let mut command = Command::new("curl");
-    for (index, name) in names.iter().enumerate() {
-        if index > 0 {
-            command.arg("--next");
-        }
-        let body = format!(
-            r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{name}","labels":{{"crash":"test"}}}},"data":{{"name":"{name}"}}}}"#
-        );
-        command
-            .args(["--silent", "--insecure", "--max-time", "10"])
-            .args([
-                "--header",
-                "Authorization: Bearer crash-token",
-                "--header",
-                "Content-Type: application/json",
-            ])
-            .args(["--output", "/dev/null", "--write-out", "%{http_code}\n", "--data", &body])
-            .arg(format!("{url}/api/v1/namespaces/default/configmaps"));
-    }
-    let Ok(output) = command.output() else { return Vec::new() };
-    let codes = String::from_utf8_lossy(&output.stdout).into_owned();
-    names.iter().zip(codes.lines()).filter(|(_, code)| *code == "201").map(|(name, _)| name.clone()).collect()
+#[test]
+fn nothing_is_lost_made_up_missed_or_doubled_by_kill_9_on_etcd() {
+    let Some(etcd) = Etcd::start().unwrap() else { return };
+    kill_again_and_again(rounds(5), &["--etcd-servers", &etcd.url()]);
 }
 
 #[test]
