@@ -76,7 +76,9 @@ pub fn ask_all(url: &str, asked: &[Ask]) -> Vec<(u16, Value)> {
     let mut answers: Vec<(u16, Value)> = text
         .split(END)
         .filter_map(|answer| answer.rsplit_once('\n'))
-        .map(|(body, code)| (code.parse().unwrap_or_default(), serde_json::from_str(body).unwrap_or_default()))
+        .map(|(body, code)| {
+            (code.parse().unwrap_or_default(), serde_json::from_str(body).unwrap_or_default())
+        })
         .collect();
     answers.resize(asked.len(), (0, Value::Null));
     answers
@@ -127,7 +129,9 @@ impl Watch {
     /// When the watch is over. What a connection that broke left unfinished is dropped.
     pub fn next(&mut self, patience: Duration) -> anyhow::Result<Option<Value>> {
         match self.lines.recv_timeout(patience) {
-            Ok(line) => serde_json::from_str(&line).map(Some).context("the watch broke off"),
+            Ok(line) => serde_json::from_str(&line)
+                .map(Some)
+                .with_context(|| format!("the watch broke off in the middle of {line:?}")),
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => anyhow::bail!("the watch ended"),
         }

@@ -233,8 +233,10 @@ impl Shared {
             let leaving = ready.remove(&Step::Changed).unwrap_or_default().into_iter().skip(1).collect();
             let steps: [(Step, Vec<String>); 3] =
                 [(Step::Deleted, leaving), (Step::Changed, changing), (Step::Created, fresh)];
-            let keys: Vec<Key> =
-                steps.into_iter().flat_map(|(step, names)| names.into_iter().map(move |name| (name, step))).collect();
+            let keys: Vec<Key> = steps
+                .into_iter()
+                .flat_map(|(step, names)| names.into_iter().map(move |name| (name, step)))
+                .collect();
             let answers = api::ask_all(&url, &keys.iter().map(asked).collect::<Vec<_>>());
             let mut told = self.told.lock();
             for ((name, step), (status, answer)) in keys.into_iter().zip(answers) {
@@ -290,7 +292,8 @@ impl Shared {
                     (None, _) if matches!(event["code"].as_u64(), Some(401 | 403 | 429 | 500..)) => break,
                     _ => panic!("watcher {watcher} at {at}: {event}"),
                 };
-                let (name, revision) = (object["metadata"]["name"].as_str().unwrap_or_default(), api::revision(object));
+                let (name, revision) =
+                    (object["metadata"]["name"].as_str().unwrap_or_default(), api::revision(object));
                 assert!(revision > at, "watcher {watcher} was at {at}: {event}");
                 at = revision;
                 seen.push(Seen { key: (name.to_owned(), step), revision });

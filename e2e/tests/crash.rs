@@ -28,7 +28,11 @@ fn kill_again_and_again(rounds: usize, flags: &[&str]) {
     for round in 0..rounds {
         let before = history.acknowledged();
         e2e::eventually("writes are acknowledged", Duration::from_secs(60), || {
-            if history.acknowledged() > before + 20 { Ok(()) } else { Err(format!("round {round}: {before}")) }
+            if history.acknowledged() > before + 20 {
+                Ok(())
+            } else {
+                Err(format!("round {round}: {before}"))
+            }
         });
         thread::sleep(Duration::from_millis(u64::try_from(round * 67 % 400).unwrap()));
         history.move_to(&[]);

@@ -67,8 +67,12 @@ fn a_full_disk_refuses_writes_serves_reads_and_takes_writes_again_once_there_is_
     cluster.kill();
     let cluster = start(home.path(), &disk);
     let (_, list) = ask(&cluster.url().unwrap(), "GET", &format!("{MAPS}?labelSelector=test%3Ddisk"), None);
-    let names: Vec<&str> =
-        list["items"].as_array().unwrap().iter().filter_map(|item| item["metadata"]["name"].as_str()).collect();
+    let names: Vec<&str> = list["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|item| item["metadata"]["name"].as_str())
+        .collect();
     assert_eq!(names, ["after", "before"], "what was refused did not happen");
 }
 
@@ -176,9 +180,13 @@ fn a_damaged_file_is_named_and_not_served_and_an_unfinished_end_is_cut_off() {
     ] {
         flip(at);
         let said = refused(&data);
-        assert!(said.contains(what) && said.contains("restore the directory from a backup"), "byte {at}: {said}");
+        assert!(
+            said.contains(what) && said.contains("restore the directory from a backup"),
+            "byte {at}: {said}"
+        );
         assert!(said.contains(log.file_name().unwrap().to_str().unwrap()), "{said}");
-        let verified = Command::new(binaries().join("binnacle")).args(["store", "verify"]).arg(&data).output();
+        let verified =
+            Command::new(binaries().join("binnacle")).args(["store", "verify"]).arg(&data).output();
         assert!(!verified.unwrap().status.success());
     }
     // As after a crash in the middle of a write.

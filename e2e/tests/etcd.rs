@@ -14,7 +14,14 @@ use std::{
     time::Duration,
 };
 
-use e2e::{Cluster, etcd::Etcd, eventually, tools};
+use e2e::{
+    Cluster,
+    api::{self, Watch, ask, revision},
+    etcd::Etcd,
+    eventually,
+    history::History,
+    tools,
+};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -28,30 +35,7 @@ fn away() -> Duration {
 }
 
 fn tokens(home: &TempDir) -> PathBuf {
-    let tokens = home.path().join("tokens.csv");
-    std::fs::write(&tokens, "etcd-token,admin,admin,\"system:masters\"\n").unwrap();
-    tokens
-}
-
-/// Asks a server and gives status and body; 0 if it cannot be reached.
-fn ask(url: &str, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
-    let mut command = Command::new("curl");
-    command
-        .args(["--silent", "--insecure", "--max-time", "10", "--request", method])
-        .args(["--header", "Authorization: Bearer etcd-token", "--header", "Content-Type: application/json"])
-        .args(["--write-out", "\n%{http_code}"]);
-    if let Some(body) = body {
-        command.args(["--data", &body.to_string()]);
-    }
-    let output = command.arg(format!("{url}{path}")).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let (body, code) = text.rsplit_once('\n').unwrap_or(("", "0"));
-    (code.parse().unwrap_or_default(), serde_json::from_str(body).unwrap_or_default())
-}
-
-fn revision(object: &Value) -> u64 {
-    let text = object.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default();
-    text.parse().unwrap_or_default()
+    api::token_file(home.path()).unwrap()
 }
 
 fn config_map(name: &str) -> Value {
@@ -180,7 +164,7 @@ fn an_etcd_that_goes_away_comes_back_to_a_server_that_waited() {
     let flags = ["--etcd-servers", &etcd_url, "--token-auth-file", tokens.to_str().unwrap()];
     let cluster = Cluster::start("apiserver", &kubectl, &home.path().join("data"), &flags).unwrap();
     let url = cluster.url().unwrap();
-    let mut watch = Watch::open(&url, &format!("{CONFIG_MAPS}?watch=1&labelSelector=test=etcd"));
+    let mut watch = Watch::open(&url, &format!("{CONFIG_MAPS}?watch=1&labelSelector=test=etcd")).unwrap();
     assert_eq!(ask(&url, "POST", CONFIG_MAPS, Some(&config_map("before"))).0, 201);
     etcd.kill();
     let (status, told) = ask(&url, "POST", CONFIG_MAPS, Some(&config_map("during")));
@@ -201,7 +185,7 @@ fn an_etcd_that_goes_away_comes_back_to_a_server_that_waited() {
         if status == 200 { Ok(()) } else { Err(status.to_string()) }
     });
     // The watch went through all of it.
-    let seen = watch.until("after");
+    let seen = until(&mut watch, "after");
     assert_eq!(seen.first().map(String::as_str), Some("before"), "{seen:?}");
     assert_eq!(seen.iter().filter(|name| *name == "after").count(), 1, "{seen:?}");
     let warnings = cluster.log().lines().filter(|line| line.contains("the watch of etcd broke")).count();
@@ -397,52 +381,201 @@ fn binnacle(arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// A watch that runs beside the test.
-struct Watch {
-    child: std::process::Child,
-    lines: std::sync::mpsc::Receiver<String>,
+/// The names of the objects that events of a watch came of, up to this one.
+fn until(watch: &mut Watch, name: &str) -> Vec<String> {
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|last| last != name) {
+        let event = watch.next(PATIENCE).unwrap().unwrap_or_else(|| panic!("after {seen:?} nothing came"));
+        assert_ne!(event["type"], "ERROR", "{event}");
+        seen.extend(event.pointer("/object/metadata/name").and_then(Value::as_str).map(str::to_owned));
+    }
+    seen
 }
 
-impl Watch {
-    fn open(url: &str, path: &str) -> Self {
-        use std::io::BufRead as _;
-
-        let mut child = Command::new("curl")
-            .args(["--silent", "--insecure", "--no-buffer", "--header", "Authorization: Bearer etcd-token"])
-            .arg(format!("{url}{path}"))
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (tell, lines) = std::sync::mpsc::channel();
-        let stdout = child.stdout.take().unwrap();
-        thread::spawn(move || {
-            for line in std::io::BufReader::new(stdout).lines().map_while(Result::ok) {
-                if tell.send(line).is_err() {
-                    return;
-                }
+/// Goal: that members of etcd can be restarted one after the other, in peace or not, and nobody notices more than a failed
+/// request. Method: two servers, writers and watchers at both; each member ends twice.
+#[test]
+fn members_of_etcd_are_restarted_in_turn_and_nothing_is_lost_or_missed() {
+    let Some(mut members) = Etcd::start_members(3).unwrap() else { return };
+    let kubectl = tools::kubectl().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let urls: Vec<String> = members.iter().map(Etcd::url).collect();
+    let (tokens, urls) = (tokens(&home), urls.join(","));
+    let flags = ["--etcd-servers", &urls, "--token-auth-file", tokens.to_str().unwrap()];
+    let servers: Vec<Cluster> = (0..2)
+        .map(|n| Cluster::start("apiserver", &kubectl, &home.path().join(n.to_string()), &flags).unwrap())
+        .collect();
+    let urls: Vec<String> = servers.iter().map(|server| server.url().unwrap()).collect();
+    let history = History::begin(&urls);
+    for round in 0..2 {
+        for member in &mut members {
+            let before = history.acknowledged();
+            eventually("writes are acknowledged", PATIENCE, || {
+                if history.acknowledged() > before + 50 { Ok(()) } else { Err(before.to_string()) }
+            });
+            if round == 0 {
+                member.terminate().unwrap();
+            } else {
+                member.kill();
             }
-        });
-        Self { child, lines }
-    }
-
-    /// The names of the objects that events came of, up to this one.
-    fn until(&mut self, name: &str) -> Vec<String> {
-        let mut seen = Vec::new();
-        while seen.last().is_none_or(|last| last != name) {
-            let line =
-                self.lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("after {seen:?} nothing came"));
-            let event: Value = serde_json::from_str(&line).unwrap();
-            assert_ne!(event["type"], "ERROR", "{event}");
-            seen.extend(event.pointer("/object/metadata/name").and_then(Value::as_str).map(str::to_owned));
+            // With two of three it goes on.
+            let before = history.acknowledged();
+            eventually("writes are acknowledged with a member away", PATIENCE, || {
+                if history.acknowledged() > before + 20 { Ok(()) } else { Err(before.to_string()) }
+            });
+            member.resume().unwrap();
         }
-        seen
+    }
+    let summary = history.end();
+    assert!(summary.acknowledged > 6 * 70, "{summary:?}");
+    for server in &servers {
+        let ready = ask(&server.url().unwrap(), "GET", "/readyz", None);
+        assert_eq!(ready.0, 200, "{ready:?}");
     }
 }
 
-impl Drop for Watch {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _gone = self.child.kill();
-        let _status = self.child.wait();
+#[test]
+fn an_etcd_with_certificates_users_and_a_dead_endpoint_serves_as_any_other() {
+    let home = tempfile::tempdir().unwrap();
+    let file = |name: &str| home.path().join(name).display().to_string();
+    for (name, text) in certificates() {
+        std::fs::write(file(name), text).unwrap();
     }
+    let [authority, certificate, key] = ["ca.pem", "etcd.pem", "etcd.key"].map(file);
+    let flags = [["--trusted-ca-file", &authority], ["--cert-file", &certificate], ["--key-file", &key]];
+    let control = [["--cacert", &authority], ["--cert", &certificate], ["--key", &key]];
+    let flags = [&flags.concat()[..], &["--client-cert-auth"]].concat();
+    let Some(etcd) = Etcd::start_with(&flags, &control.concat()).unwrap() else { return };
+    let said: &[&[&str]] = &[
+        &["user", "add", "root:deep"],
+        &["user", "grant-role", "root", "root"],
+        &["user", "add", "ours:secret"],
+        &["role", "add", "ours"],
+        &["role", "grant-permission", "ours", "readwrite", "--prefix=true", "/"],
+        &["role", "grant-permission", "ours", "readwrite", "compact_rev_key"],
+        // All keys may be watched, which an older etcd needs.
+        &["role", "grant-permission", "ours", "read", "--from-key=true", ""],
+        &["user", "grant-role", "ours", "ours"],
+        &["auth", "enable"],
+    ];
+    for words in said {
+        let said = etcd.control(words, "").unwrap();
+        assert!(said.status.success(), "{}", said.whole());
+    }
+    let kubectl = tools::kubectl().unwrap();
+    let (tokens, data) = (tokens(&home), home.path().join("data"));
+    let servers = format!("https://127.0.0.1:1,{}", etcd.url());
+    let secret = file("user");
+    let flags = [
+        ["--etcd-servers", &servers],
+        ["--etcd-cafile", &authority],
+        ["--etcd-certfile", &certificate],
+        ["--etcd-keyfile", &key],
+        ["--etcd-user-file", &secret],
+        ["--token-auth-file", tokens.to_str().unwrap()],
+    ]
+    .concat();
+    std::fs::write(&secret, "ours:secret\n").unwrap();
+    let cluster = Cluster::start("apiserver", &kubectl, &data, &flags).unwrap();
+    let url = cluster.url().unwrap();
+    let mut watch = Watch::open(&url, &format!("{CONFIG_MAPS}?watch=1&labelSelector=test=etcd")).unwrap();
+    assert_eq!(ask(&url, "POST", CONFIG_MAPS, Some(&config_map("one"))).0, 201);
+    let one = format!("{CONFIG_MAPS}/one");
+    assert_eq!(ask(&url, "GET", &one, None).0, 200);
+    assert_eq!(until(&mut watch, "one"), ["one"]);
+    drop(cluster);
+    // Who has the wrong password is told so, and by whom.
+    std::fs::write(&secret, "ours:wrong\n").unwrap();
+    let output = Command::new(e2e::binaries().join("apiserver"))
+        .args(["--secure-port", "0", "--data-dir"])
+        .arg(&data)
+        .args(&flags)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("authentication failed"), "{said}");
+}
+
+/// An authority with a certificate for this machine, as server and as client.
+fn certificates() -> [(&'static str, String); 3] {
+    let authority = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca = params.self_signed(&authority).unwrap().pem();
+    let issuer = rcgen::Issuer::new(params, authority);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    params.extended_key_usages =
+        vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth, rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    let certificate = params.signed_by(&key, &issuer).unwrap().pem();
+    [("ca.pem", ca), ("etcd.pem", certificate), ("etcd.key", key.serialize_pem())]
+}
+
+#[test]
+fn an_etcd_that_stands_still_costs_errors_and_no_restart() {
+    let Some(etcd) = Etcd::start().unwrap() else { return };
+    let kubectl = tools::kubectl().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let (tokens, etcd_url) = (tokens(&home), etcd.url());
+    let flags = ["--etcd-servers", &etcd_url, "--token-auth-file", tokens.to_str().unwrap()];
+    let cluster = Cluster::start("apiserver", &kubectl, &home.path().join("data"), &flags).unwrap();
+    let url = cluster.url().unwrap();
+    let mut watch = Watch::open(&url, &format!("{CONFIG_MAPS}?watch=1&labelSelector=test=etcd")).unwrap();
+    assert_eq!(ask(&url, "POST", CONFIG_MAPS, Some(&config_map("before"))).0, 201);
+    etcd.pause().unwrap();
+    let (status, told) = ask(&url, "POST", CONFIG_MAPS, Some(&config_map("during")));
+    assert!(matches!(status, 503 | 504), "{status} {told}");
+    assert!(told["message"].as_str().unwrap().contains("etcd"), "{told}");
+    // What need not be fresh is served from the cache all the while.
+    let (status, _) = ask(&url, "GET", &format!("{CONFIG_MAPS}/before?resourceVersion=0"), None);
+    assert_eq!(status, 200);
+    thread::sleep(away());
+    etcd.proceed().unwrap();
+    eventually("writes go on", PATIENCE, || {
+        let (status, told) = ask(&url, "POST", CONFIG_MAPS, Some(&config_map("after")));
+        if status == 201 || status == 409 { Ok(()) } else { Err(format!("{status} {told}")) }
+    });
+    let seen = until(&mut watch, "after");
+    // Whether the write without an answer happened is not known; twice it did not.
+    assert!(matches!(&seen[..], [before, .., _] if before == "before") && seen.len() <= 3, "{seen:?}");
+    let (status, found) = ask(&url, "GET", &format!("{CONFIG_MAPS}/during"), None);
+    assert_eq!(status == 200, seen.len() == 3, "{seen:?} {found}");
+}
+
+#[test]
+fn an_etcd_without_space_says_so_in_its_own_words_until_it_has_some() {
+    let Some(etcd) = Etcd::start_with(&["--quota-backend-bytes", "4194304"], &[]).unwrap() else { return };
+    let kubectl = tools::kubectl().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let (tokens, etcd_url) = (tokens(&home), etcd.url());
+    let flags = ["--etcd-servers", &etcd_url, "--token-auth-file", tokens.to_str().unwrap()];
+    let cluster = Cluster::start("apiserver", &kubectl, &home.path().join("data"), &flags).unwrap();
+    let url = cluster.url().unwrap();
+    let mut big = config_map("big");
+    big["data"]["filling"] = "x".repeat(100_000).into();
+    assert_eq!(ask(&url, "POST", CONFIG_MAPS, Some(&big)).0, 201);
+    let one = format!("{CONFIG_MAPS}/big");
+    let (status, told) = (0..100)
+        .map(|n| {
+            big["data"]["n"] = n.to_string().into();
+            ask(&url, "PUT", &one, Some(&big))
+        })
+        .find(|(status, _)| *status != 200)
+        .expect("it runs full");
+    assert_eq!(
+        (status, told["message"].as_str()),
+        (500, Some("etcdserver: mvcc: database space exceeded")),
+        "{told}"
+    );
+    assert_eq!(ask(&url, "GET", &one, None).0, 200, "reads go on");
+    assert_eq!(ask(&url, "DELETE", &one, None).0, 200, "and deletions, so that there can be room");
+    let now = etcd.revision().unwrap().to_string();
+    for words in [&["compact", now.as_str()][..], &["defrag"], &["alarm", "disarm"]] {
+        let said = etcd.control(words, "").unwrap();
+        assert!(said.status.success(), "{}", said.whole());
+    }
+    eventually("writes go on", PATIENCE, || {
+        let (status, told) = ask(&url, "POST", CONFIG_MAPS, Some(&config_map("after")));
+        if status == 201 { Ok(()) } else { Err(format!("{status} {told}")) }
+    });
 }

@@ -308,7 +308,9 @@ impl Feed {
                 tracing::debug!(cache = self.shared.name, events = older.changes.len(), from = %older.after, "history fetched back");
                 let after = older.after;
                 self.shared.state.write().history_mut().prepend(Instant::now(), after, older.changes);
-                after
+                // If it was cut short, it would be for those, too, who asked for more; some may have come meanwhile. If not,
+                // nobody is refused: what they want is fetched next.
+                if after > asked { after } else { Revision(0) }
             }
             // Who asked is refused in any case, so that each answer leaves fewer who wait.
             Err(Error::Compacted { oldest, .. }) => oldest.max(asked.next()),

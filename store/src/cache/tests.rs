@@ -56,6 +56,8 @@ struct Faulty {
     cut: Arc<Notify>,
     /// What watches answer while this is set.
     down: Mutex<bool>,
+    /// How long watches take to open.
+    slow: Mutex<Duration>,
 }
 
 fn small() -> Config {
@@ -99,7 +101,12 @@ impl Rig {
 
 impl Faulty {
     fn new(tasks: &Tasks) -> Self {
-        Self { store: Mutex::new(Arc::new(Memory::new(tasks))), cut: Arc::default(), down: Mutex::new(false) }
+        Self {
+            store: Mutex::new(Arc::new(Memory::new(tasks))),
+            cut: Arc::default(),
+            down: Mutex::new(false),
+            slow: Mutex::default(),
+        }
     }
 
     fn store(&self) -> Arc<Memory> {
@@ -146,8 +153,11 @@ impl Backend for Faulty {
 
     fn watch(&self, prefix: &str, after: Revision) -> BoxFuture<'_, backend::Result<EventStream>> {
         let (store, prefix, cut) = (self.store(), prefix.to_owned(), Arc::clone(&self.cut));
-        let down = *self.down.lock();
+        let (down, slow) = (*self.down.lock(), *self.slow.lock());
         async move {
+            if !slow.is_zero() {
+                tokio::time::sleep(slow).await;
+            }
             if down {
                 return Err(backend::Error::Unavailable {
                     reason: "down".to_owned(),
@@ -534,6 +544,25 @@ async fn a_backfill_brings_back_no_more_than_it_may() {
     let (lost, found) = futures::join!(told(&mut lost), told(&mut found));
     assert_eq!(lost, ["error: revision 15 is no longer in the history, which begins at 16", "end"]);
     assert_eq!(found, ["+15@17", "+16@18", "+17@19", "+18@20", "+19@21"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_resumes_while_the_history_is_fetched_for_one_who_is_further_resumes_too() {
+    let rig = Rig::new(small()).await;
+    for n in 0..5 {
+        rig.put("/k/a", &format!("n={n}")).await;
+    }
+    let again = Rig::over(Arc::clone(&rig.store), small()).await;
+    *rig.store.slow.lock() = Duration::from_secs(1);
+    let watch = |after| again.watch(WatchFrom::After(Revision(after)), Filter::prefix("/k/"));
+    let (mut further, mut behind, mut between) = (watch(5), watch(2), watch(4));
+    let late = async |watcher: &mut Watcher, by: u64| {
+        tokio::time::sleep(Duration::from_millis(by)).await;
+        let next = tokio::time::timeout(Duration::from_secs(10), watcher.next()).await;
+        next.unwrap().unwrap().map_err(|error| error.to_string())
+    };
+    let (a, b, c) = futures::join!(late(&mut further, 0), late(&mut behind, 300), late(&mut between, 600));
+    assert_eq!([a, b, c].map(|event| short(&event.unwrap())), ["*a@6", "*a@3", "*a@5"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -46,9 +46,14 @@ enum End {
     Changed,
 }
 
+/// What stands for the version of an etcd that tells it to administrators only: all that do so are newer than this one, which
+/// answers requests for progress.
+pub(super) const SECRETIVE: &str = "3.5.13 or newer";
+
 /// Whether an etcd of this version answers requests for progress reliably.
 pub(super) fn answers_progress(version: &str) -> bool {
-    let mut numbers = version.split(['.', '-', '+']).map(|number| number.parse::<u32>().unwrap_or_default());
+    let mut numbers =
+        version.split(['.', '-', '+', ' ']).map(|number| number.parse::<u32>().unwrap_or_default());
     let mut next = || numbers.next().unwrap_or_default();
     match (next(), next(), next()) {
         (3, 4, patch) => patch >= 31,
@@ -198,6 +203,7 @@ mod tests {
             ("3.5.12", false),
             ("3.5.13", true),
             ("3.5.0-rc.1", false),
+            (SECRETIVE, true),
             ("3.6.0", true),
             ("3.6.0-alpha.0", true),
             ("4.0.0", true),
