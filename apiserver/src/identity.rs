@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Weak};
 
-use api_types::status::Status;
+use api_types::{
+    object::{ObjectExt, object_at},
+    status::Status,
+};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::HeaderMap;
@@ -18,13 +21,14 @@ use crate::{
         keys::{PublicKeys, SigningKey},
         objects::Objects,
         openid,
-        service_account_tokens::ServiceAccountTokens,
+        service_account_tokens::{LAST_USED, ServiceAccountTokens},
         token_file::TokenFile,
         token_request::Issuer,
-        user::User,
+        user::{AUTHENTICATED, MASTERS, User},
         x509::ClientAuthorities,
     },
     authz::{attributes::Attributes, decision::Authorizer},
+    registry::{Call, strategy::Part, update::Plan, warnings::Warnings},
     server::Server,
 };
 
@@ -74,6 +78,49 @@ impl Objects for OwnObjects {
         Box::pin(async move {
             let server = self.0.upgrade().ok_or_else(|| Status::unavailable("the server is stopping"))?;
             server.try_get("", "v1", resource, namespace, name).await
+        })
+    }
+
+    fn note_used<'a>(
+        &'a self,
+        namespace: &'a str,
+        secret: &'a str,
+        uid: &'a str,
+        day: &'a str,
+    ) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let Some(server) = self.0.upgrade() else { return };
+            let Some(served) = server.registry.catalogue.find("", "v1", "secrets") else { return };
+            let call = Call {
+                served,
+                namespace: namespace.to_owned(),
+                name: secret.to_owned(),
+                subresource: String::new(),
+                user: User::new("system:apiserver", &[MASTERS, AUTHENTICATED]),
+                now: server.runtime.clock.now(),
+                dry_run: false,
+                manager: "kube-apiserver".to_owned(),
+                options: Value::Null,
+                warnings: Warnings::default(),
+            };
+            let plan =
+                Plan { part: Part::Main, create_missing: false, uid_precondition: false, owned: false };
+            let change = |old: Option<&Value>| {
+                let mut object = old.cloned().unwrap_or_default();
+                // Another Secret of this name is not meant.
+                if object.uid() == uid {
+                    object_at(object.meta_mut(), "labels").insert(LAST_USED.to_owned(), day.into());
+                }
+                Ok(object)
+            };
+            if let Err(status) = server.registry.update(&call, plan, &change).await {
+                tracing::warn!(
+                    namespace,
+                    secret,
+                    error = status.message,
+                    "cannot note that a token was used"
+                );
+            }
         })
     }
 }

@@ -17,18 +17,35 @@ pub trait Objects: Send + Sync {
         namespace: &'a str,
         name: &'a str,
     ) -> BoxFuture<'a, Result<Option<Value>, Status>>;
+
+    /// Notes on the Secret with this uid that its token was used on a day, as `2026-01-31`. Best effort: whoever has a good
+    /// token is let in all the same.
+    fn note_used<'a>(
+        &'a self,
+        namespace: &'a str,
+        secret: &'a str,
+        uid: &'a str,
+        day: &'a str,
+    ) -> BoxFuture<'a, ()>;
 }
 
 /// A set of objects that stand still, for tests.
 #[cfg(test)]
 #[derive(Debug, Default)]
-pub(crate) struct FixedObjects(pub(crate) std::collections::BTreeMap<String, Value>);
+pub(crate) struct FixedObjects(
+    pub(crate) std::collections::BTreeMap<String, Value>,
+    /// What was noted, as `namespace/secret day`.
+    pub(crate) parking_lot::Mutex<Vec<String>>,
+);
 
 #[cfg(test)]
 impl FixedObjects {
     /// Objects by `resource/namespace/name`.
     pub(crate) fn new<const N: usize>(objects: [(&str, Value); N]) -> Self {
-        Self(objects.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+        Self(
+            objects.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+            parking_lot::Mutex::default(),
+        )
     }
 }
 
@@ -41,5 +58,15 @@ impl Objects for FixedObjects {
         name: &'a str,
     ) -> BoxFuture<'a, Result<Option<Value>, Status>> {
         Box::pin(async move { Ok(self.0.get(&format!("{resource}/{namespace}/{name}")).cloned()) })
+    }
+
+    fn note_used<'a>(
+        &'a self,
+        namespace: &'a str,
+        secret: &'a str,
+        _uid: &'a str,
+        day: &'a str,
+    ) -> BoxFuture<'a, ()> {
+        Box::pin(async move { self.1.lock().push(format!("{namespace}/{secret} {day}")) })
     }
 }

@@ -6,6 +6,8 @@
 
 mod legacy;
 
+pub use legacy::LAST_USED;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
@@ -128,7 +130,7 @@ impl ServiceAccountTokens {
         }
         let audiences = self.audiences(&claims, requested_audiences)?;
         let mut authenticated = if is_legacy {
-            legacy::validate(&claims, token, self.lookup.then_some(&*self.objects)).await?
+            legacy::validate(&claims, token, self.lookup.then_some(&*self.objects), now).await?
         } else {
             self.validate(&claims, now).await?
         };

@@ -14,7 +14,7 @@ use std::{
 
 use client::{
     Caches, Change, Controller, Key, Kind, Owner, Plan, Triggers, Write,
-    controller::Request,
+    controller::{Report, Request, Verb},
     events::{Note, ObjectRef},
     resource::{ENDPOINT_SLICES, SERVICES},
 };
@@ -463,7 +463,7 @@ fn write(service: &Service, changes: Changes, trigger_time: Option<Timestamp>) -
             "endpoints": draft.endpoints,
             "ports": draft.ports,
         });
-        Request::create(ENDPOINT_SLICES, &service.metadata.namespace, slice)
+        told_if_failed(service, Request::create(ENDPOINT_SLICES, &service.metadata.namespace, slice))
     });
     let updates = updates.into_iter().map(|(slice, draft)| {
         let mut changed = labels.clone();
@@ -475,9 +475,12 @@ fn write(service: &Service, changes: Changes, trigger_time: Option<Timestamp>) -
             "endpoints": draft.endpoints,
             "ports": draft.ports,
         });
-        Request::merge(ENDPOINT_SLICES, slice.key(), patch).if_unchanged(&slice.metadata)
+        let update = Request::merge(ENDPOINT_SLICES, slice.key(), patch).if_unchanged(&slice.metadata);
+        told_if_failed(service, update)
     });
-    let deletes = deletes.iter().map(|slice| Request::delete(ENDPOINT_SLICES, &slice.metadata));
+    let deletes = deletes
+        .iter()
+        .map(|slice| told_if_failed(service, Request::delete(ENDPOINT_SLICES, &slice.metadata)));
     for requests in [creates.collect::<Vec<_>>(), updates.collect(), deletes.collect()] {
         if !requests.is_empty() {
             plan = plan.then(Write::all(requests));
@@ -486,9 +489,24 @@ fn write(service: &Service, changes: Changes, trigger_time: Option<Timestamp>) -
     tell(plan)
 }
 
+/// With an Event of the Service about a failure.
+fn told_if_failed(service: &Service, request: Request) -> Request {
+    let (namespace, name) = (&service.metadata.namespace, &service.metadata.name);
+    let what = match &request.verb {
+        Verb::Create(_) => "create".to_owned(),
+        Verb::Delete(_) => format!("delete {}", request.key.name),
+        Verb::Update(_) | Verb::Patch(_) | Verb::Merge(_) => format!("update {}", request.key.name),
+    };
+    let message = format!(
+        "Error updating Endpoint Slices for Service {namespace}/{name}: failed to {what} EndpointSlice for Service {namespace}/{name}: {{error}}"
+    );
+    let failed = Some(Note::warning("FailedToUpdateEndpointSlices", message));
+    request.reporting(Report { about: ObjectRef::to(service), done: None, failed })
+}
+
 #[cfg(test)]
 mod tests {
-    use client::{controller::Verb, testing::Filled};
+    use client::testing::Filled;
 
     use super::*;
 

@@ -1,6 +1,7 @@
 //! Tokens of the old kind: without time or audience, kept in a secret and good as long as it is there.
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -17,12 +18,16 @@ use crate::authn::{
 pub(super) const ISSUER: &str = "kubernetes/serviceaccount";
 
 const INVALID_SINCE: &str = "kubernetes.io/legacy-token-invalid-since";
+/// The day on which a token was used last, by which those that nobody uses are found and cleaned up.
+pub const LAST_USED: &str = "kubernetes.io/legacy-token-last-used";
 
-/// Whom the claims stand for. With `objects`, the secret and the account are looked up and must still agree.
+/// Whom the claims stand for. With `objects`, the secret and the account are looked up and must still agree, and it is noted
+/// that the token was used.
 pub(super) async fn validate(
     claims: &Map<String, Value>,
     token: &str,
     objects: Option<&dyn Objects>,
+    now: Timestamp,
 ) -> Result<Authenticated, String> {
     let subject = text(claims, "sub");
     let own = |claim: &str| text(claims, &format!("kubernetes.io/serviceaccount/{claim}"));
@@ -68,6 +73,7 @@ pub(super) async fn validate(
     if account.uid() != uid {
         return Err(format!("ServiceAccount UID ({}) does not match claim ({uid})", account.uid()));
     }
+    note_used(&found, namespace, secret, objects, now).await;
     if found.label(INVALID_SINCE).is_some_and(|since| !since.is_empty()) {
         return Err(format!(
             "the token in secret {namespace}/{secret} for service account {namespace}/{name} has been marked invalid. \
@@ -89,4 +95,16 @@ pub(super) async fn validate(
         );
     }
     Ok(authenticated)
+}
+
+/// Notes once a day that a token was used. The note of another server whose day is over may be there already.
+async fn note_used(secret: &Value, namespace: &str, name: &str, objects: &dyn Objects, now: Timestamp) {
+    let today = now.to_zoned(TimeZone::UTC).date();
+    let tomorrow = today.tomorrow().ok();
+    let is_noted = secret.label(LAST_USED).is_some_and(|last| {
+        last == today.to_string() || tomorrow.is_some_and(|tomorrow| last == tomorrow.to_string())
+    });
+    if !is_noted {
+        objects.note_used(namespace, name, secret.uid(), &today.to_string()).await;
+    }
 }

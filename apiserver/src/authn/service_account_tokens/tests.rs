@@ -236,3 +236,32 @@ fn tokens_of_the_old_kind_live_as_long_as_their_secret() {
     assert!(check("u-x", &marked).unwrap_err().contains("has been marked invalid"));
     assert_eq!(check("", &good).unwrap_err(), "serviceAccountUID claim is missing");
 }
+
+#[test]
+fn a_day_on_which_a_token_of_the_old_kind_is_used_is_noted_once() {
+    let claims = json!({
+        "sub": "system:serviceaccount:a:x",
+        "kubernetes.io/serviceaccount/namespace": "a",
+        "kubernetes.io/serviceaccount/secret.name": "s",
+        "kubernetes.io/serviceaccount/service-account.name": "x",
+        "kubernetes.io/serviceaccount/service-account.uid": "u-x",
+    });
+    let today = now().strftime("%Y-%m-%d").to_string();
+    let tomorrow = (now() + Duration::from_secs(86_400)).strftime("%Y-%m-%d").to_string();
+    for (labels, noted) in [
+        (json!({}), true),
+        (json!({legacy::LAST_USED: "2020-01-01"}), true),
+        (json!({legacy::LAST_USED: today}), false),
+        (json!({legacy::LAST_USED: tomorrow}), false),
+        (json!({"kubernetes.io/legacy-token-invalid-since": "2020-01-01"}), true),
+    ] {
+        let secret =
+            json!({"metadata": {"name": "s", "uid": "u-s", "labels": labels}, "data": {"token": "dG9rZW4="}});
+        let objects =
+            FixedObjects::new([("serviceaccounts/a/x", object("x", "u-x")), ("secrets/a/s", secret)]);
+        let validated = legacy::validate(claims.as_object().unwrap(), "token", Some(&objects), now());
+        drop(futures::executor::block_on(validated));
+        let expected: Vec<String> = noted.then(|| format!("a/s {today}")).into_iter().collect();
+        assert_eq!(*objects.1.lock(), expected, "{labels}");
+    }
+}
