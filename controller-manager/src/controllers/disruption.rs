@@ -3,8 +3,9 @@
 //! The API server grants evictions out of `status.disruptionsAllowed` and notes the Pods there; this controller counts anew
 //! whenever a Pod or the budget changes. It writes only over the status it saw, so that no eviction granted meanwhile is
 //! forgotten. How large somebody is whose kind is not known here is [asked](scales); a Pod that was to be disrupted and is
-//! not is [no longer said](stale) to be.
+//! not is [no longer said](stale) to be; and people are told where [several budgets](overlap) select one Pod.
 
+mod overlap;
 mod scales;
 mod stale;
 
@@ -20,6 +21,7 @@ use client::{
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+pub use overlap::Overlaps;
 pub use stale::StaleDisruptions;
 
 use self::scales::Scales;
@@ -78,7 +80,8 @@ pub(super) fn start(manager: &Manager, workers: Workers, inventory: &Inventory) 
     let api = workers.api.clone().unwrap_or_else(|| manager.api.clone());
     let inbox = manager.start(disruption, workers.clone());
     scales.start(manager, api, inventory, inbox);
-    drop(manager.start(StaleDisruptions, workers));
+    drop(manager.start(StaleDisruptions, workers.clone()));
+    drop(manager.start(Overlaps, workers));
 }
 
 impl Controller for Disruption {

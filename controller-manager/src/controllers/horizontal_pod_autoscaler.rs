@@ -48,6 +48,8 @@ struct Autoscalers {
     autoscalers: Cache<HorizontalPodAutoscaler>,
     pods: Cache<Pod>,
     memory: Mutex<BTreeMap<Key, Memory>>,
+    /// The Pods that each autoscaler is about, as it was told when it was looked at last.
+    selectors: Mutex<BTreeMap<Key, Selector>>,
 }
 
 /// Starts the controller.
@@ -71,6 +73,7 @@ pub(super) fn start(manager: &Manager, workers: Workers, inventory: &Inventory) 
         autoscalers: autoscalers.clone(),
         pods: pods.clone(),
         memory: Mutex::default(),
+        selectors: Mutex::default(),
     };
     let inventory = inventory.clone();
     let ready = async move {
@@ -96,6 +99,7 @@ impl Looks for Autoscalers {
     async fn look(&self, key: &Key) -> Look {
         let Some(root) = self.autoscalers.get(key) else {
             self.memory.lock().remove(key);
+            self.selectors.lock().remove(key);
             return Look::because(key.clone(), "the autoscaler is gone");
         };
         let plan = self.measure(&root).await;
@@ -156,16 +160,12 @@ impl Autoscalers {
             .parse::<Selector>()
             .map_err(|error| decide::Unfit::Malformed(error.to_string()))
             .and_then(|selector| {
+                let mut selectors = self.selectors.lock();
+                selectors.insert(root.key(), selector.clone());
                 let namespace = &root.metadata.namespace;
-                let same_target = self.autoscalers.in_namespace(namespace);
-                let mut rivals: Vec<String> = same_target
-                    .iter()
-                    .filter(|it| it.spec.scale_target_ref == root.spec.scale_target_ref)
-                    .map(|it| it.key().to_string())
-                    .collect();
-                if rivals.len() > 1 && !self.pods.select(namespace, &selector).is_empty() {
-                    rivals.sort_unstable();
-                    return Err(decide::Unfit::Ambiguous(scale.selector.clone(), rivals));
+                let about_them = about(&self.pods.select(namespace, &selector), namespace, &selectors);
+                if about_them.len() > 1 {
+                    return Err(decide::Unfit::Ambiguous(scale.selector.clone(), about_them));
                 }
                 Ok(selector)
             })
@@ -197,6 +197,13 @@ impl Autoscalers {
             }
         }
     }
+}
+
+/// The autoscalers of a namespace that are about one of these Pods.
+fn about(pods: &[Arc<Pod>], namespace: &str, selectors: &BTreeMap<Key, Selector>) -> Vec<String> {
+    let near = selectors.iter().filter(|(key, _)| *key.namespace == *namespace);
+    let about = near.filter(|(_, selector)| pods.iter().any(|pod| selector.matches(&pod.metadata.labels)));
+    about.map(|(key, _)| key.to_string()).collect()
 }
 
 /// What a look has come to, as writes.

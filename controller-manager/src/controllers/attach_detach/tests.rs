@@ -124,7 +124,7 @@ fn a_volume_is_attached_where_a_pod_needs_it() {
 fn a_volume_for_one_node_is_not_attached_to_two() {
     let two = World { pods: vec![pod("p", "a"), pod("q", "b")], ..world() };
     assert_eq!(decide(&two), ["attach a"]);
-    let taken = World { attachments: vec![attachment("a", json!({"attached": true}))], ..two.clone() };
+    let taken = World { attachments: vec![attachment("a", json!({"attached": true}))], ..two };
     assert_eq!(
         decide(&taken),
         ["tell q: Multi-Attach error for volume \"v\" Volume is already used by pod(s) p"]

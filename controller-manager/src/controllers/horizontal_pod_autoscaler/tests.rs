@@ -244,3 +244,22 @@ fn a_target_without_a_selector_is_told() {
     let reasons: Vec<_> = view.notes.iter().map(|note| note.reason.to_string()).collect();
     assert_eq!(reasons, ["SelectorRequired", "FailedComputeMetricsReplicas"]);
 }
+
+#[test]
+fn autoscalers_are_rivals_if_they_are_about_one_pod() {
+    let labelled = |labels: Value| -> Arc<Pod> {
+        Arc::new(
+            serde_json::from_value(json!({"metadata": {"namespace": "ns", "name": "p", "labels": labels}}))
+                .unwrap(),
+        )
+    };
+    let selectors: BTreeMap<Key, Selector> =
+        [("ns", "a", "app=web"), ("ns", "b", "tier"), ("ns", "c", "app=db"), ("other", "d", "app=web")]
+            .into_iter()
+            .map(|(namespace, name, selector)| (Key::new(namespace, name), selector.parse().unwrap()))
+            .collect();
+    let pods = [labelled(json!({"app": "web"})), labelled(json!({"app": "web", "tier": "front"}))];
+    assert_eq!(about(&pods[..1], "ns", &selectors), ["ns/a"]);
+    assert_eq!(about(&pods, "ns", &selectors), ["ns/a", "ns/b"]);
+    assert!(about(&[], "ns", &selectors).is_empty());
+}
