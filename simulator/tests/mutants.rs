@@ -246,7 +246,7 @@ fn a_cron_job_that_does_not_forbid_what_it_should_is_caught() {
 fn a_budget_that_allows_one_eviction_more_is_caught() {
     let mutant = instead(
         "disruption-controller",
-        |_| Disruption,
+        |_| Disruption::default(),
         |mut plan| {
             each(&mut plan, |request| {
                 rewrite(request, |object| add(object, "/status/disruptionsAllowed", 2))

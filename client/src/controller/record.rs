@@ -194,6 +194,11 @@ impl Records {
         room.push_back(Arc::new(record));
     }
 
+    /// How many were ever added.
+    pub fn taken(&self) -> u64 {
+        self.0.lock().next
+    }
+
     /// The records that `wanted` holds for, oldest first.
     pub fn find(&self, wanted: impl Fn(&Record) -> bool) -> Vec<Arc<Record>> {
         let ring = self.0.lock();

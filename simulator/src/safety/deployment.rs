@@ -70,6 +70,9 @@ impl Deployments {
     fn check(&mut self, world: &World, deployment: &Object) -> Vec<String> {
         let mut wrong = Vec::new();
         let Some(bounds) = deployment.rolling_bounds() else { return wrong };
+        if deployment.metadata.deletion_timestamp.is_some() {
+            return wrong;
+        }
         let uid = &deployment.metadata.uid;
         let (mut planned, mut available, mut lasting) = (0, 0, 0);
         for set in world.owned_by(uid, "ReplicaSet") {

@@ -115,7 +115,9 @@ impl Seen {
         let over = job.is_over() || job.metadata.deletion_timestamp.is_some();
         let let_go = held && (step.change.deleted || !pod.has_finalizer(TRACKING));
         let done = pod.completion_index().is_some_and(|index| job.has_completed(index));
-        if let_go && !over && !done && !self.noted.contains(uid) {
+        // A Pod that the Job itself takes while it works counts for nothing.
+        let ended = matches!(pod.status.phase.as_str(), "Succeeded" | "Failed");
+        if let_go && ended && !over && !done && !self.noted.contains(uid) {
             wrong.push(format!("Job {name} lets a pod go that it has not counted"));
         }
         if step.is_new() && job.is_over() {
