@@ -1,5 +1,5 @@
 //! What upstream's documentation shows of workloads, walked with a real kubectl: rollouts, scaling, draining, taints, cron
-//! jobs, cascades, claims, quotas; and why it all came to be so.
+//! jobs, cascades, claims; and why it all came to be so.
 //!
 //! Method: one cluster a walk, each walk in the order of its page, each step checked by what kubectl prints or by what the
 //! API then holds.
@@ -76,8 +76,14 @@ fn a_rollout_is_watched_undone_paused_and_restarted() {
         let text = cluster.kubectl("rollout history deployment/web");
         if text.contains("first") && text.contains("second") { Ok(()) } else { Err(text) }
     });
-    contains(&cluster.kubectl("rollout history deployment/web --revision=1"), &["nginx:1", "pod-template-hash"]);
-    contains(&refused(&cluster, "rollout history deployment/web --revision=9"), &["unable to find the specified revision"]);
+    contains(
+        &cluster.kubectl("rollout history deployment/web --revision=1"),
+        &["nginx:1", "pod-template-hash"],
+    );
+    contains(
+        &refused(&cluster, "rollout history deployment/web --revision=9"),
+        &["unable to find the specified revision"],
+    );
     contains(&cluster.kubectl("rollout undo deployment/web --to-revision=1"), &["rolled back"]);
     rolled_out(&cluster, "deployment/web");
     assert_eq!(image(&cluster), "nginx:1");
@@ -158,7 +164,11 @@ fn workloads_are_scaled_by_hand_and_by_an_autoscaler() {
     contains(&cluster.kubectl("get hpa web"), &["Deployment/web", "<unknown>/80%", "2", "5"]);
     eventually("its story is told", PATIENCE, || {
         let text = cluster.kubectl("describe hpa web");
-        if text.contains("SuccessfulRescale") && text.contains("FailedGetResourceMetric") { Ok(()) } else { Err(text) }
+        if text.contains("SuccessfulRescale") && text.contains("FailedGetResourceMetric") {
+            Ok(())
+        } else {
+            Err(text)
+        }
     });
 }
 
@@ -206,7 +216,10 @@ fn a_node_is_cordoned_drained_within_budgets_and_given_back() {
     contains(&cluster.kubectl("uncordon node-3"), &["uncordoned"]);
     wait_for(&cluster, "the budget is met", "pdb guarded", |it| it["status"]["disruptionsAllowed"] == 1);
     contains(&refused(&cluster, "drain node-1 --timeout=5s"), &["cannot delete DaemonSet-managed Pods"]);
-    contains(&cluster.kubectl("drain node-1 --ignore-daemonsets --timeout=80s"), &["evicting pod", "drained"]);
+    contains(
+        &cluster.kubectl("drain node-1 --ignore-daemonsets --timeout=80s"),
+        &["evicting pod", "drained"],
+    );
     assert_eq!(on_node(&cluster, "guarded", "node-1"), 0);
     assert_eq!(on_node(&cluster, "agent", "node-1"), 1);
     rolled_out(&cluster, "deployment/guarded");
@@ -284,7 +297,10 @@ fn a_deletion_cascades_as_it_is_told_to() {
     for (name, cascade) in [("one", "background"), ("two", "foreground"), ("three", "orphan")] {
         cluster.kubectl(&format!("create deployment {name} --image=nginx --replicas=2"));
         rolled_out(&cluster, &format!("deployment/{name}"));
-        contains(&cluster.kubectl(&format!("delete deployment {name} --cascade={cascade} --timeout=80s")), &["deleted"]);
+        contains(
+            &cluster.kubectl(&format!("delete deployment {name} --cascade={cascade} --timeout=80s")),
+            &["deleted"],
+        );
         let dependents = format!("replicasets,pods -l app={name}");
         match cascade {
             "foreground" => assert_eq!(names(&cluster, &dependents), Vec::<String>::new(), "they went first"),
@@ -345,21 +361,4 @@ fn a_stateful_set_gets_its_claims_bound_and_finds_them_again() {
     cluster.kubectl("delete statefulset db");
     cluster.kubectl("wait --for=delete pvc/data-db-1 --timeout=60s");
     contains(&cluster.kubectl("get pvc data-db-0"), &["Bound"]);
-}
-
-#[test]
-fn a_quota_that_is_used_up_is_told() {
-    let cluster = cluster();
-    cluster.kubectl("create quota tight --hard=pods=2,count/configmaps=5");
-    wait_for(&cluster, "it is counted", "quota tight", |it| it["status"]["used"]["pods"] == "0");
-    cluster.kubectl("create deployment web --image=nginx --replicas=3");
-    wait_for(&cluster, "two of three are there", "deployment web", |it| it["status"]["readyReplicas"] == 2);
-    let said = refused(&cluster, "run one-more --image=nginx");
-    contains(&said, &["exceeded quota: tight, requested: pods=1, used: pods=2, limited: pods=2"]);
-    contains(&cluster.kubectl("events"), &["FailedCreate", "exceeded quota: tight"]);
-    let failure = "get replicasets -l app=web -o jsonpath={.items[0].status.conditions[0].type}";
-    assert_eq!(cluster.kubectl(failure), "ReplicaFailure");
-    cluster.kubectl("patch quota tight -p {\"spec\":{\"hard\":{\"pods\":\"3\"}}}");
-    wait_for(&cluster, "the third comes", "deployment web", |it| it["status"]["readyReplicas"] == 3);
-    contains(&cluster.kubectl("describe quota tight"), &["pods", "3"]);
 }

@@ -116,7 +116,8 @@ fn component(name: &str) -> anyhow::Result<Component> {
 }
 
 fn kind(name: &str) -> anyhow::Result<Resource> {
-    let of_name = |it: &Resource| it.kind.to_lowercase() == name.to_lowercase() && it.group != "events.k8s.io";
+    let of_name =
+        |it: &Resource| it.kind.to_lowercase() == name.to_lowercase() && it.group != "events.k8s.io";
     resource::all().into_iter().find(of_name).with_context(|| format!("no kind {name:?}"))
 }
 
@@ -212,7 +213,8 @@ impl Run<'_> {
         for document in text.split("\n  ---\n") {
             let object: Value = serde_yaml::from_str(document).context("no YAML")?;
             let resource = kind(object.get("kind").and_then(Value::as_str).unwrap_or_default())?;
-            let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or("default");
+            let namespace =
+                object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or("default");
             let namespace = if resource.namespaced { namespace } else { "" };
             let _: Value = self.cluster.api.create(&resource, namespace, &object).await?;
         }
@@ -235,7 +237,8 @@ impl Run<'_> {
             "foreground" => Propagation::Foreground,
             other => bail!("no way to delete: {other:?}"),
         };
-        let options = DeleteOptions { propagation_policy: Some(propagation_policy), ..DeleteOptions::default() };
+        let options =
+            DeleteOptions { propagation_policy: Some(propagation_policy), ..DeleteOptions::default() };
         self.cluster.api.delete(&resource, &key(&resource, name), &options).await?;
         Ok(())
     }

@@ -1,11 +1,13 @@
 //! Faults from seeds: nothing unsafe after any change, and rest once the faults stop.
 //!
-//! `SEEDS=10000` plays so many instead of the two hundred of CI, `SEED=17` that one alone.
+//! `SEEDS=10000` plays so many instead of the two hundred of CI, `SEED=17` that one alone; `TRACE=job-7` then prints what
+//! became of everything with that in its name, and what the controllers said of it.
 
 use std::time::Duration;
 
+use client::controller::Record;
 use simulator::{
-    cluster::{Options, play},
+    cluster::{COMPONENTS, Cluster, Options, play},
     steps, workloads,
 };
 
@@ -27,11 +29,29 @@ fn play_seed(seed: u64) -> Result<(), String> {
     let script = steps::script(seed, STEPS);
     let rest = if seed.is_multiple_of(20) { LONG_REST } else { REST };
     let options = Options { stages: workloads::stages(), ..Options::seed(seed) };
-    let played = play(options, async |cluster| steps::follow(cluster, &script, rest).await);
+    let played = play(options, async |cluster| {
+        let followed = steps::follow(cluster, &script, rest).await;
+        if let Ok(name) = std::env::var("TRACE") {
+            trace(cluster, &name);
+        }
+        followed
+    });
     played.map(drop).map_err(|error| {
         let script: Vec<String> = script.iter().map(|step| format!("  {step:?}")).collect();
         format!("seed {seed}: {error:#}\nscript:\n{}", script.join("\n"))
     })
+}
+
+fn trace(cluster: &Cluster, name: &str) {
+    for line in cluster.log_since(0, |line| line.contains(name) && !line.contains(" Event ")) {
+        println!("{line}");
+    }
+    for component in COMPONENTS {
+        let of_name = |record: &Record| record.key.to_string().contains(name);
+        for record in cluster.records(component).map(|all| all.find(of_name)).unwrap_or_default() {
+            println!("{}", serde_json::to_string(&*record).unwrap());
+        }
+    }
 }
 
 fn part(part: u64) {

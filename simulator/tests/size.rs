@@ -86,7 +86,10 @@ fn a_deployment_grows_to_its_size_and_no_further() {
         cluster.check()?;
         let made = cluster.log_since(0, |line| line.contains(" ADDED Pod ")).len();
         anyhow::ensure!(u64::try_from(made)? == replicas, "{made} Pods were made for {replicas}");
-        println!("{replicas} replicas: {took:?} in the world, {:?} of the processor", processor().saturating_sub(begun));
+        println!(
+            "{replicas} replicas: {took:?} in the world, {:?} of the processor",
+            processor().saturating_sub(begun)
+        );
         // And back, without a Pod made on the way.
         scale(cluster, 0).await?;
         steps::settle(cluster, Duration::from_secs(60)).await?;

@@ -382,10 +382,9 @@ fn stop(observed: &Observed, now: Timestamp, wait: impl Fn(Duration) -> Option<D
         ..DeleteOptions::default()
     };
     let remove = Request::delete_with(resource::PODS, pod.key(), options);
-    let ran =
-        matches!(&*pod.status.phase, "Running" | "Pending") && !pod.status.container_statuses.is_empty();
-    if ran {
-        // Whoever holds the object by a finalizer must learn how it ended before it goes.
+    let goes_on = matches!(&*pod.status.phase, "Running" | "Pending");
+    if goes_on {
+        // Whoever holds the object by a finalizer must learn how it ended before it goes, even if it never began.
         return Plan::because("the containers are stopped and the Pod can go")
             .then(set_status(observed, ended(observed, now, 143), now))
             .then(remove);
