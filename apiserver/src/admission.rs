@@ -78,7 +78,7 @@ pub struct Attributes {
     /// The new object; null for deletes.
     pub object: Value,
     /// The object as it was; null for creates.
-    pub old: Value,
+    pub old: Arc<Value>,
     /// The options of the request.
     pub options: Value,
     /// Who.
@@ -158,7 +158,7 @@ pub(crate) async fn cached(
 
 impl Attributes {
     /// The attributes of a call.
-    pub fn of(call: &Call, operation: Operation, object: Value, old: Value) -> Self {
+    pub fn of(call: &Call, operation: Operation, object: Value, old: Arc<Value>) -> Self {
         Self {
             operation,
             kind: call.served.storage.resource.kind(),

@@ -81,7 +81,7 @@ async fn see_to_all(server: &Server) -> Result<bool, Status> {
         let (namespace, name) = (text("namespace"), text("name"));
         let found = server.get("", "v1", "services", namespace, name).await;
         let slices = server.list("discovery.k8s.io", "v1", "endpointslices", namespace).await?;
-        let obstacle = obstacle(target, found.as_ref(), &slices);
+        let obstacle = obstacle(target, found.as_deref(), &slices);
         if !is_told(&service, &obstacle) {
             tell(server, service.name(), &obstacle).await?;
         }
@@ -90,7 +90,7 @@ async fn see_to_all(server: &Server) -> Result<bool, Status> {
 }
 
 /// What is in the way of requests to the Service of an APIService.
-fn obstacle(target: &Value, service: Option<&Value>, slices: &[Value]) -> Obstacle {
+fn obstacle(target: &Value, service: Option<&Value>, slices: &[Arc<Value>]) -> Obstacle {
     let text = |field: &str| target.get(field).and_then(Value::as_str).unwrap_or_default();
     let place = format!("service/{} in {}", text("name"), go_quote(text("namespace")));
     let blocked = |reason, message| Obstacle { reason, message };
@@ -226,6 +226,7 @@ mod tests {
             ),
         ] {
             let expected = Obstacle { reason, message: message.to_owned() };
+            let slices: Vec<_> = slices.into_iter().map(Arc::new).collect();
             assert_eq!(obstacle(&target, service, &slices), expected);
         }
     }

@@ -183,25 +183,25 @@ pub fn table<'a>(
     meta: &ListMeta,
     now: Timestamp,
 ) -> Result<Vec<u8>, serde_json::Error> {
-    let mut rows = Vec::new();
-    for bytes in objects {
-        rows.push((read::without_managed_fields(bytes)?, bytes));
-    }
+    let mut objects = objects.into_iter().map(|bytes| Ok((read::without_managed_fields(bytes)?, bytes)));
+    let mut sorted = Vec::new();
     if let Some(order) = def.order {
-        rows.sort_by(|(one, _), (other, _)| order(one, other));
+        sorted = objects.by_ref().collect::<Result<Vec<_>, serde_json::Error>>()?;
+        sorted.sort_by(|(one, _), (other, _)| order(one, other));
     }
-    let mut out = Vec::with_capacity(1024 + rows.len() * 512);
+    let mut out = Vec::with_capacity(4096);
     start(&mut out, "Table", options.version);
     out.extend_from_slice(b",\"metadata\":");
     serde_json::to_writer(&mut out, meta)?;
     out.extend_from_slice(b",\"columnDefinitions\":");
     out.extend_from_slice(if options.headers { def.header().as_bytes() } else { b"null" });
     out.extend_from_slice(b",\"rows\":[");
-    for (position, (object, bytes)) in rows.iter().enumerate() {
+    for (position, row) in sorted.into_iter().map(Ok).chain(objects).enumerate() {
+        let (object, bytes) = row?;
         if position > 0 {
             out.push(b',');
         }
-        def.row(&mut out, object, bytes, options, now)?;
+        def.row(&mut out, &object, bytes, options, now)?;
     }
     out.extend_from_slice(b"]}");
     Ok(out)

@@ -74,7 +74,7 @@ impl Objects for OwnObjects {
         resource: &'a str,
         namespace: &'a str,
         name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Value>, Status>> {
+    ) -> BoxFuture<'a, Result<Option<Arc<Value>>, Status>> {
         Box::pin(async move {
             let server = self.0.upgrade().ok_or_else(|| Status::unavailable("the server is stopping"))?;
             server.try_get("", "v1", resource, namespace, name).await

@@ -85,6 +85,8 @@ pub struct Call {
 pub struct Written {
     /// The object, in the version it was addressed in.
     pub object: Value,
+    /// The same as JSON, if storing it left that at hand.
+    pub json: Option<Bytes>,
     /// Whether it was made by this write.
     pub created: bool,
 }
@@ -148,13 +150,22 @@ impl Registry {
     }
 
     /// The bytes to store: everything but the resource version, in field order.
-    fn encode(&self, served: &Served, object: &Value) -> Bytes {
-        let mut object = object.clone();
-        object.set_meta("resourceVersion", Value::Null);
-        Bytes::from(match served.storage.resource.schema() {
-            Some(schema) => wire::json::encode(&object, schema),
-            None => wire::json::encode_untyped(&object),
-        })
+    fn encode(&self, served: &Served, object: &mut Value) -> Bytes {
+        let version = object.meta_mut().remove("resourceVersion");
+        let bytes = Bytes::from(match served.storage.resource.schema() {
+            Some(schema) => wire::json::encode(object, schema),
+            None => wire::json::encode_untyped(object),
+        });
+        if let Some(version) = version {
+            object.set_meta("resourceVersion", version);
+        }
+        bytes
+    }
+
+    /// The JSON of what was stored, as it is answered: with its resource version. None where the answer has another form
+    /// than the store.
+    fn answered(&self, served: &Served, stored: &Bytes, revision: Revision) -> Option<Bytes> {
+        if served.conversion.is_some() { None } else { describe::stamp(stored, revision) }
     }
 
     /// Brings an object into the form Go would print: zero values dropped, never-omitted fields there.

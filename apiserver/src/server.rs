@@ -45,7 +45,7 @@ use crate::{
     registry::{Registry, addresses::Addresses, catalogue::Catalogue, warnings::Warnings},
     startup,
     storage::{Figures, Measured},
-    verbs::{self, Asked},
+    verbs::{self, Asked, forms},
 };
 
 /// What a server is told at its start.
@@ -267,17 +267,28 @@ impl Server {
         version: &str,
         plural: &str,
         namespace: &str,
-    ) -> Result<Vec<Value>, Status> {
+    ) -> Result<Vec<Arc<Value>>, Status> {
+        self.list_some((group, version, plural), namespace, usize::MAX).await.map(|(objects, _)| objects)
+    }
+
+    /// The same, but no more than `max`, and how many there are.
+    ///
+    /// # Errors
+    /// As [`Server::list`].
+    pub async fn list_some(
+        &self,
+        (group, version, plural): (&str, &str, &str),
+        namespace: &str,
+        max: usize,
+    ) -> Result<(Vec<Arc<Value>>, usize), Status> {
         let Some(served) = self.registry.catalogue.find(group, version, plural) else {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), 0));
         };
         let cache = served.storage.cache();
         let snapshot = cache.fresh().await.map_err(|error| crate::registry::read_failure(&error))?;
         let prefix = crate::registry::keys::namespace(&served.storage.prefix, namespace);
-        snapshot
-            .range(&prefix, None)
-            .map(|object| serde_json::from_slice(&object.bytes).map_err(Status::internal))
-            .collect()
+        let objects = snapshot.range(&prefix, None).take(max).map(|object| forms::value(object)).collect();
+        Ok((objects, snapshot.count(&prefix)))
     }
 
     /// One object, as the cache has it once it is fresh; none also if that cannot be told.
@@ -288,7 +299,7 @@ impl Server {
         plural: &str,
         namespace: &str,
         name: &str,
-    ) -> Option<Value> {
+    ) -> Option<Arc<Value>> {
         self.try_get(group, version, plural, namespace, name).await.ok().flatten()
     }
 
@@ -304,12 +315,12 @@ impl Server {
         plural: &str,
         namespace: &str,
         name: &str,
-    ) -> Result<Option<Value>, Status> {
+    ) -> Result<Option<Arc<Value>>, Status> {
         let Some(served) = self.registry.catalogue.find(group, version, plural) else { return Ok(None) };
         let key = crate::registry::keys::object(&served.storage.prefix, namespace, name);
         let found = served.storage.cache().get(&key, true).await;
         let found = found.map_err(|error| crate::registry::read_failure(&error))?;
-        Ok(found.and_then(|object| serde_json::from_slice(&object.bytes).ok()))
+        Ok(found.map(|object| forms::value(&object)))
     }
 }
 

@@ -6,6 +6,7 @@ pub mod options;
 pub mod subresources;
 
 mod components;
+pub(crate) mod forms;
 mod list;
 mod patch;
 mod read;
@@ -32,7 +33,7 @@ use crate::{
         query::Query,
         respond::Answer,
     },
-    registry::{Call, catalogue::Served, warnings::Warnings},
+    registry::{Call, Written, catalogue::Served, warnings::Warnings},
     server::Server,
 };
 
@@ -170,6 +171,20 @@ impl Asked {
     /// 406, 400 for forms that cannot be.
     pub fn answer(&self, server: &Server, code: u16, object: &Value) -> Result<Answer, Status> {
         self.answer_as(server, code, object, self.served.resource.schema())
+    }
+
+    /// The same for what a write led to.
+    ///
+    /// # Errors
+    /// As [`Asked::answer`].
+    pub fn answer_written(&self, server: &Server, code: u16, written: &Written) -> Result<Answer, Status> {
+        match &written.json {
+            Some(json) => {
+                let schema = self.served.resource.schema();
+                shape::Shape::of(self)?.answer(code, json, schema, server.runtime.clock.now())
+            }
+            None => self.answer(server, code, &written.object),
+        }
     }
 
     /// The same for an object of another schema (of subresources).

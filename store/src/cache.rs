@@ -144,8 +144,12 @@ struct Shared {
     /// How far all watchers that are fed have been fed. Behind `reached` while a batch is handed out.
     fed: AtomicU64,
     backfill: mpsc::Sender<Backfill>,
+    labels: mpsc::Sender<String>,
     upkeep: Arc<Upkeep>,
 }
+
+/// How many labels wait for an index at the most.
+const LABEL_REQUESTS_MAX: usize = 4;
 
 /// Starts a cache of `prefix`, named for the log and the metrics (`pods`, `deployments.apps`). It ends with `tasks`;
 /// then its watchers end too, and snapshots stay as they are.
@@ -159,6 +163,7 @@ pub fn start(
 ) -> Cache {
     let (name, prefix) = (name.into(), Arc::<str>::from(prefix.into()));
     let (backfill, requests) = mpsc::channel(backfill::REQUESTS_MAX);
+    let (labels, wanted_labels) = mpsc::channel(LABEL_REQUESTS_MAX);
     let shared = Arc::new(Shared {
         counts: config.metrics.of(&name),
         state: RwLock::new(State::new(Arc::clone(&prefix), config.index.as_deref())),
@@ -172,8 +177,9 @@ pub fn start(
         describe,
         config,
         backfill,
+        labels,
     });
-    tasks.spawn("watch-cache", Feed::new(Arc::clone(&shared), requests).run());
+    tasks.spawn("watch-cache", Feed::new(Arc::clone(&shared), requests, wanted_labels).run());
     Cache { shared }
 }
 
@@ -224,6 +230,12 @@ impl Cache {
             return self.fresh_object(key).await;
         }
         Ok(self.shared.state.read().objects().get(key).cloned())
+    }
+
+    /// Asks for an index of a label, for lists to come that select by it. It is there a moment later; where many are asked
+    /// for at once some are not made, and asked for again by the next list.
+    pub fn index_label(&self, label: &str) {
+        let _asked = self.shared.labels.try_send(label.to_owned());
     }
 
     /// Follows what happens to the objects `filter` selects.

@@ -22,7 +22,9 @@ use crate::{
 use reader::{Payload, Reader};
 use serde_json::{Map, Value};
 
-pub use encode::{encode, encode_list, encode_message, frame, watch_event};
+pub use encode::{
+    ENVELOPE_END, encode, encode_message, event_frame, frame, item_head, list_head, watch_event,
+};
 
 /// What an object's bytes begin with.
 pub const MAGIC: &[u8; 4] = b"k8s\0";

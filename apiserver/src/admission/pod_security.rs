@@ -4,7 +4,7 @@
 mod policy;
 mod standards;
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use api_types::{
     field::{Faults, go_quote},
@@ -90,8 +90,8 @@ impl PodSecurity {
             || new.version == old.version && new.level <= old.level;
         let (false, Some(server)) = (no_stricter, self.0.upgrade()) else { return Ok(()) };
         let name = attributes.object.name();
-        let pods = server.list("", "v1", "pods", name).await?;
-        attributes.warnings.extend(misfits(name, new, &pods)?);
+        let (pods, total) = server.list_some(("", "v1", "pods"), name, PODS_CHECKED_MAX).await?;
+        attributes.warnings.extend(misfits(name, new, &pods, total)?);
         Ok(())
     }
 
@@ -160,9 +160,14 @@ fn warn(attributes: &Attributes, standard: Standard, subject: Subject<'_>) {
 }
 
 /// What to warn of when a namespace demands more: the Pods there that do not keep to it, one of each violation.
-fn misfits(namespace: &str, standard: Standard, pods: &[Value]) -> Result<Vec<String>, Status> {
+fn misfits(
+    namespace: &str,
+    standard: Standard,
+    pods: &[Arc<Value>],
+    total: usize,
+) -> Result<Vec<String>, Status> {
     let mut found: IndexMap<String, (String, usize)> = IndexMap::new();
-    for pod in pods.iter().take(PODS_CHECKED_MAX) {
+    for pod in pods {
         let pod = Pod::from_value(pod).map_err(Status::internal)?;
         let annotations = pod.metadata.annotations.unwrap_or_default();
         let spec = pod.spec.unwrap_or_default();
@@ -179,10 +184,10 @@ fn misfits(namespace: &str, standard: Standard, pods: &[Value]) -> Result<Vec<St
         }
     }
     let mut warnings = Vec::new();
-    if pods.len() > PODS_CHECKED_MAX {
+    if total > pods.len() {
         warnings.push(format!(
             "new PodSecurity enforce level only checked against the first {PODS_CHECKED_MAX} of {} existing pods",
-            pods.len()
+            total
         ));
     }
     if !found.is_empty() {
@@ -227,7 +232,7 @@ mod tests {
 
     #[test]
     fn pods_that_are_too_free_for_a_stricter_namespace_are_named() {
-        let pod = |name: &str, spec: Value| json!({"metadata": {"name": name}, "spec": spec});
+        let pod = |name: &str, spec: Value| Arc::new(json!({"metadata": {"name": name}, "spec": spec}));
         let pods = [
             pod("b", json!({"hostPID": true, "containers": []})),
             pod("a", json!({"hostIPC": true, "containers": []})),
@@ -236,7 +241,7 @@ mod tests {
         ];
         let (policy, _) = policy(|key| (key == "pod-security.kubernetes.io/enforce").then_some("baseline"));
         assert_eq!(
-            misfits("n", policy.enforce, &pods),
+            misfits("n", policy.enforce, &pods, 4),
             Ok(vec![
                 r#"existing pods in namespace "n" violate the new PodSecurity enforce level "baseline:latest""#
                     .to_owned(),
@@ -244,7 +249,7 @@ mod tests {
                 "c: privileged".to_owned(),
             ])
         );
-        assert_eq!(misfits("n", policy.enforce, &[]), Ok(vec![]));
+        assert_eq!(misfits("n", policy.enforce, &[], 0), Ok(vec![]));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `Priority`: a Pod's priority class becomes a number, and there is one default class at the most.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use api_types::{
     object::{ObjectExt, object_at, object_of},
@@ -52,8 +52,8 @@ impl Priority {
             Operation::Delete | Operation::Connect => return Ok(()),
         }
         let Some(server) = self.0.upgrade() else { return Ok(()) };
-        let spec = attributes.object.get("spec").cloned().unwrap_or_default();
-        let asked = spec.get("priorityClassName").and_then(Value::as_str).unwrap_or_default();
+        let asked = attributes.object.pointer("/spec/priorityClassName");
+        let asked = asked.and_then(Value::as_str).unwrap_or_default();
         let class = if asked.is_empty() {
             default_class(&server.list(GROUP, "v1", "priorityclasses", "").await?)
         } else {
@@ -62,18 +62,19 @@ impl Priority {
             };
             Some(class)
         };
+        let given = |field: &str| attributes.object.get("spec").and_then(|spec| spec.get(field));
         let field = |name: &str| class.as_ref().and_then(|class| class.get(name)).cloned();
         let value = field("value").and_then(|value| value.as_i64()).unwrap_or_default();
         let policy = field("preemptionPolicy")
             .and_then(|it| it.as_str().map(str::to_owned))
             .unwrap_or_else(|| "PreemptLowerPriority".to_owned());
-        if let Some(given) = spec.get("priority").and_then(Value::as_i64).filter(|&given| given != value) {
+        if let Some(given) = given("priority").and_then(Value::as_i64).filter(|&given| given != value) {
             return Err(attributes.forbidden(format!(
                 "the integer value of priority ({given}) must not be provided in pod spec; priority admission controller computed {value} from the given PriorityClass name"
             )));
         }
         if let Some(given) =
-            spec.get("preemptionPolicy").and_then(Value::as_str).filter(|&given| given != policy)
+            given("preemptionPolicy").and_then(Value::as_str).filter(|&given| given != policy)
         {
             return Err(attributes.forbidden(format!(
                 "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission controller computed {policy} from the given PriorityClass name"
@@ -119,7 +120,7 @@ impl Priority {
 }
 
 /// The class of Pods that name none; of several the lowest.
-fn default_class(classes: &[Value]) -> Option<Value> {
+fn default_class(classes: &[Arc<Value>]) -> Option<Arc<Value>> {
     classes
         .iter()
         .filter(|class| class.get("globalDefault").and_then(Value::as_bool) == Some(true))
@@ -133,7 +134,9 @@ mod tests {
 
     #[test]
     fn of_several_default_classes_the_lowest_counts() {
-        let class = |name: &str, value: i64, default: bool| json!({"metadata": {"name": name}, "value": value, "globalDefault": default});
+        let class = |name: &str, value: i64, default: bool| {
+            Arc::new(json!({"metadata": {"name": name}, "value": value, "globalDefault": default}))
+        };
         let classes = [class("a", 1, false), class("b", 9, true), class("c", 5, true)];
         assert_eq!(default_class(&classes).map(|class| class.name().to_owned()), Some("c".to_owned()));
     }

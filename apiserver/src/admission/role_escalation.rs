@@ -45,7 +45,7 @@ impl RoleEscalation {
             namespace: &attributes.namespace,
             name: if attributes.operation == Operation::Update { &attributes.name } else { "" },
             object: &attributes.object,
-            old: match &attributes.old {
+            old: match &*attributes.old {
                 Value::Null => None,
                 old => Some(old),
             },

@@ -1,6 +1,10 @@
 //! `RuntimeClass`: a Pod that names a runtime class pays its overhead and goes where its nodes are.
 
-use std::{collections::BTreeMap, str::FromStr as _, sync::Weak};
+use std::{
+    collections::BTreeMap,
+    str::FromStr as _,
+    sync::{Arc, Weak},
+};
 
 use api_types::{
     field::go_quote,
@@ -66,7 +70,7 @@ impl RuntimeClass {
     }
 
     /// The class the Pod names, if it names one.
-    async fn class(&self, attributes: &Attributes) -> Result<Option<Value>, Status> {
+    async fn class(&self, attributes: &Attributes) -> Result<Option<Arc<Value>>, Status> {
         let name = attributes.object.pointer("/spec/runtimeClassName").and_then(Value::as_str);
         let (Some(name), Some(server)) = (name, self.0.upgrade()) else { return Ok(None) };
         match server.try_get("node.k8s.io", "v1", "runtimeclasses", "", name).await? {

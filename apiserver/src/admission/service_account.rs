@@ -1,6 +1,9 @@
 //! `ServiceAccount`: a Pod runs as a service account that exists, and carries its token unless it says otherwise.
 
-use std::{sync::Weak, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use api_types::{
     field::go_quote,
@@ -78,7 +81,7 @@ impl ServiceAccount {
     }
 }
 
-async fn find(server: &Server, namespace: &str, name: &str) -> Result<Option<Value>, Status> {
+async fn find(server: &Server, namespace: &str, name: &str) -> Result<Option<Arc<Value>>, Status> {
     let attempts = if name == "default" { ATTEMPTS } else { 1 };
     for attempt in 0..attempts {
         if attempt > 0 {

@@ -1,5 +1,7 @@
 //! How authentication looks at the objects that credentials depend on.
 
+use std::sync::Arc;
+
 use futures::future::BoxFuture;
 use serde_json::Value;
 
@@ -16,7 +18,7 @@ pub trait Objects: Send + Sync {
         resource: &'a str,
         namespace: &'a str,
         name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Value>, Status>>;
+    ) -> BoxFuture<'a, Result<Option<Arc<Value>>, Status>>;
 
     /// Notes on the Secret with this uid that its token was used on a day, as `2026-01-31`. Best effort: whoever has a good
     /// token is let in all the same.
@@ -56,8 +58,10 @@ impl Objects for FixedObjects {
         resource: &'a str,
         namespace: &'a str,
         name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Value>, Status>> {
-        Box::pin(async move { Ok(self.0.get(&format!("{resource}/{namespace}/{name}")).cloned()) })
+    ) -> BoxFuture<'a, Result<Option<Arc<Value>>, Status>> {
+        Box::pin(
+            async move { Ok(self.0.get(&format!("{resource}/{namespace}/{name}")).cloned().map(Arc::new)) },
+        )
     }
 
     fn note_used<'a>(

@@ -266,7 +266,7 @@ impl ServiceAccountTokens {
         if is_long_gone(&found, now) { Err(invalidated()) } else { Ok(()) }
     }
 
-    async fn find(&self, resource: &str, namespace: &str, name: &str) -> Result<Value, Status> {
+    async fn find(&self, resource: &str, namespace: &str, name: &str) -> Result<Arc<Value>, Status> {
         find(&*self.objects, resource, namespace, name).await
     }
 }
@@ -291,7 +291,7 @@ pub(super) async fn find(
     resource: &str,
     namespace: &str,
     name: &str,
-) -> Result<Value, Status> {
+) -> Result<Arc<Value>, Status> {
     objects
         .get(resource, namespace, name)
         .await?

@@ -194,8 +194,8 @@ impl Registry {
         let call = Call { served, namespace: String::new(), name: ip.to_string(), ..call.clone() };
         let mut object = allocation::ip_address_object(ip, service).to_value();
         self.fill_new(&call, &mut object);
-        let object = self.normalise(&call.served, object)?;
-        let bytes = self.encode(&call.served, &object);
+        let mut object = self.normalise(&call.served, object)?;
+        let bytes = self.encode(&call.served, &mut object);
         match self.backend.create(&call.key(&call.name), bytes, None).await {
             Ok(_) => Ok(true),
             Err(store::Error::Exists(_)) => Ok(false),

@@ -3,7 +3,7 @@
 //! Built-in kinds are there from the start, and so far there are no others. A resource that is
 //! served in two groups or versions has one place in the store: its second name converts.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use api_types::kind::GroupResource;
 use arc_swap::ArcSwap;
@@ -127,6 +127,14 @@ impl Served {
         match &self.conversion {
             Some(conversion) => (conversion.serve)(stored),
             None => stored,
+        }
+    }
+
+    /// The same of an object that is still needed.
+    pub fn serve_borrowed<'a>(&self, stored: &'a Value) -> Cow<'a, Value> {
+        match &self.conversion {
+            Some(conversion) => Cow::Owned((conversion.serve)(stored.clone())),
+            None => Cow::Borrowed(stored),
         }
     }
 

@@ -5,6 +5,9 @@ use api_types::{
     object::ObjectExt,
     status::Status,
 };
+use std::sync::Arc;
+
+use bytes::Bytes;
 use serde_json::Value;
 
 use super::{Call, Registry, Written, metadata, store_failure, strategy::Part};
@@ -42,15 +45,17 @@ impl Registry {
         }
         let named = Call { name: object.name().to_owned(), ..call.clone() };
         let mut attributes =
-            Attributes::of(&named, Operation::Create, call.served.store(object), Value::Null);
+            Attributes::of(&named, Operation::Create, call.served.store(object), Arc::default());
         let admitted = self.admission.admit(&mut attributes).await;
         admitted?;
-        let admitted = std::mem::take(&mut attributes.object);
+        let mut admitted = std::mem::take(&mut attributes.object);
 
+        // Only a name that the server makes is worth another try.
+        let retried = admitted.name().is_empty();
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let mut object = admitted.clone();
+            let mut object = if retried { admitted.clone() } else { std::mem::take(&mut admitted) };
             let generated = self.generate_name(&mut object);
             match self.create_named(call, object, &mut attributes).await {
                 Err(status) if generated && status.is("AlreadyExists") => {
@@ -59,8 +64,8 @@ impl Registry {
                     }
                 }
                 Err(status) => return Err(status),
-                Ok(object) => {
-                    return Ok(Written { object: call.served.serve(object), created: true });
+                Ok((object, json)) => {
+                    return Ok(Written { object: call.served.serve(object), json, created: true });
                 }
             }
         }
@@ -71,7 +76,7 @@ impl Registry {
         call: &Call,
         mut object: Value,
         attributes: &mut Attributes,
-    ) -> Result<Value, Status> {
+    ) -> Result<(Value, Option<Bytes>), Status> {
         self.fill_new(call, &mut object);
         // Addresses are part of what is validated, so they are taken first and given back if it comes to nothing.
         let claim = self.claim_for_create(call, &mut object).await?;
@@ -85,7 +90,7 @@ impl Registry {
         call: &Call,
         object: Value,
         attributes: &mut Attributes,
-    ) -> Result<Value, Status> {
+    ) -> Result<(Value, Option<Bytes>), Status> {
         let kind = call.served.storage.resource.as_ref();
         let checked = kind.check_create(&call.context(self), object).map_err(Status::internal)?;
         let name = checked.object.name().to_owned();
@@ -101,31 +106,31 @@ impl Registry {
             ),
         )?;
         call.warnings.extend(checked.warnings);
-        let mut object = self.normalise(&call.served, checked.object)?;
-        attributes.object = object.clone();
+        attributes.object = self.normalise(&call.served, checked.object)?;
         attributes.name.clone_from(&name);
         self.admission.validate(attributes).await?;
 
-        let stored = self.store_new(call, &name, &mut object).await;
+        let stored = self.store_new(call, &name, &mut attributes.object).await;
         self.admission.settle(attributes, stored.is_ok()).await;
-        stored.map(|()| object)
+        stored.map(|json| (std::mem::take(&mut attributes.object), json))
     }
 
-    async fn store_new(&self, call: &Call, name: &str, object: &mut Value) -> Result<(), Status> {
+    /// Gives the JSON of what was stored, if it is at hand.
+    async fn store_new(&self, call: &Call, name: &str, object: &mut Value) -> Result<Option<Bytes>, Status> {
         let resource = call.served.resource.resource();
         let key = call.key(name);
         if call.dry_run {
             return match self.backend.get(&key).await.map_err(|error| store_failure(&error))? {
-                None => Ok(()),
+                None => Ok(None),
                 Some(_) => Err(Status::already_exists(&resource, name)),
             };
         }
         let bytes = self.encode(&call.served, object);
-        match self.backend.create(&key, bytes, call.served.storage.ttl()).await {
+        match self.backend.create(&key, bytes.clone(), call.served.storage.ttl()).await {
             Ok(revision) => {
                 object.set_meta("resourceVersion", revision.to_string());
                 self.journal.note(call, "create", None, object, revision);
-                Ok(())
+                Ok(self.answered(&call.served, &bytes, revision))
             }
             Err(store::Error::Exists(_)) => {
                 let mut status = Status::already_exists(&resource, name);

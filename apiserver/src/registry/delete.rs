@@ -77,7 +77,8 @@ impl Registry {
             check(call, options, &current)?;
             let step = self.step(call, options, &current.object);
             if attributes.is_none() && !matches!(step, Step::Pending) {
-                let mut asked = Attributes::of(call, Operation::Delete, Value::Null, current.object.clone());
+                let mut asked =
+                    Attributes::of(call, Operation::Delete, Value::Null, current.object.clone().into());
                 let admitted = self.admission.admit(&mut asked).await;
                 admitted?;
                 self.admission.validate(&asked).await?;

@@ -1,7 +1,10 @@
 //! A changed object: merged with what the server owns, admitted, prepared, validated, stored if it is still the one the
 //! change was made from. Replacing and patching differ only in how the new object is made from the old.
 
+use std::sync::Arc;
+
 use api_types::{kind::GroupVersionKind, object::ObjectExt, status::Status};
+use bytes::Bytes;
 use serde_json::Value;
 use store::Revision;
 
@@ -54,7 +57,7 @@ impl Registry {
             Err(status) => return Err(status),
         };
         for _ in 0..ATTEMPTS {
-            match self.attempt(call, plan, change, &current).await? {
+            match self.attempt(call, plan, change, current).await? {
                 Outcome::Written(written) => return Ok(*written),
                 Outcome::Raced(newer) => current = *newer,
                 Outcome::Vanished => return Err(call.not_found()),
@@ -104,12 +107,12 @@ impl Registry {
         call: &Call,
         plan: Plan,
         change: &Change<'_>,
-        current: &Current,
+        current: Current,
     ) -> Result<Outcome, Status> {
         let kind = call.served.storage.resource.as_ref();
         let resource = call.served.resource.resource();
-        let old = &current.object;
-        let old_served = call.served.serve(old.clone());
+        let (revision, old) = (current.revision, Arc::new(current.object));
+        let old_served = call.served.serve_borrowed(&old);
         let mut object = change(Some(&old_served))?;
         metadata::addressed(call, &mut object)?;
         if plan.uid_precondition && !object.uid().is_empty() && object.uid() != old.uid() {
@@ -136,12 +139,13 @@ impl Registry {
         if !plan.owned {
             self.track(call, plan.part, Some(&old_served), &mut object);
         }
-        let mut attributes = Attributes::of(call, Operation::Update, call.served.store(object), old.clone());
+        let mut attributes =
+            Attributes::of(call, Operation::Update, call.served.store(object), Arc::clone(&old));
         let admitted = self.admission.admit(&mut attributes).await;
         admitted?;
         let mut object = std::mem::take(&mut attributes.object);
-        let claim = self.claim_for_update(call, &mut object, old).await?;
-        let outcome = self.change(call, plan, current, object, &mut attributes).await;
+        let claim = self.claim_for_update(call, &mut object, &old).await?;
+        let outcome = self.change(call, plan, (revision, &old), object, &mut attributes).await;
         self.settle_claim(claim, matches!(outcome, Ok(Outcome::Written(_)))).await;
         outcome.map(|outcome| match outcome {
             Outcome::Written(mut written) => {
@@ -157,12 +161,11 @@ impl Registry {
         &self,
         call: &Call,
         plan: Plan,
-        current: &Current,
+        (revision, old): (Revision, &Value),
         object: Value,
         attributes: &mut Attributes,
     ) -> Result<Outcome, Status> {
         let kind = call.served.storage.resource.as_ref();
-        let old = &current.object;
         let checked =
             kind.check_update(&call.context(self), plan.part, object, old).map_err(Status::internal)?;
         let mut object = checked.object;
@@ -187,9 +190,9 @@ impl Registry {
         if plan.part != Part::Sub("binding") && counts(kind.generation(), &object, old) {
             object.set_meta("generation", old.generation() + 1);
         }
-        attributes.object = object.clone();
+        attributes.object = object;
         self.admission.validate(attributes).await?;
-        let outcome = self.store_changed(call, object, current).await;
+        let outcome = self.store_changed(call, &mut attributes.object, revision, old).await;
         self.admission.settle(attributes, matches!(outcome, Ok(Outcome::Written(_)))).await;
         outcome
     }
@@ -197,40 +200,44 @@ impl Registry {
     async fn store_changed(
         &self,
         call: &Call,
-        mut object: Value,
-        current: &Current,
+        object: &mut Value,
+        current: Revision,
+        old: &Value,
     ) -> Result<Outcome, Status> {
-        let written = |object: Value| Ok(Outcome::Written(Box::new(Written { object, created: false })));
-        object.set_meta("resourceVersion", current.object.resource_version());
-        restore_times(&current.object, &mut object);
+        let written = |object: &mut Value, json: Option<Bytes>| {
+            let object = std::mem::take(object);
+            Ok(Outcome::Written(Box::new(Written { object, json, created: false })))
+        };
+        object.set_meta("resourceVersion", old.resource_version());
+        restore_times(old, object);
         // A write that changes nothing takes no revision and wakes nobody.
-        if object == current.object {
-            return written(object);
+        if object == old {
+            return written(object, None);
         }
-        if is_last_finalizer(&object) {
+        if is_last_finalizer(object) {
             if !call.dry_run {
-                match self.backend.delete(&call.key(&call.name), current.revision).await {
+                match self.backend.delete(&call.key(&call.name), current).await {
                     // The answer is the object as it was last stored, with that version.
-                    Ok(gone) => self.journal.note(call, "delete", Some(&current.object), &object, gone),
+                    Ok(gone) => self.journal.note(call, "delete", Some(old), object, gone),
                     Err(error) => return self.raced(call, &error),
                 }
-                self.after_delete(call, &object).await;
+                self.after_delete(call, object).await;
             }
-            return written(object);
+            return written(object, None);
         }
         if call.dry_run {
-            return written(object);
+            return written(object, None);
         }
-        let bytes = self.encode(&call.served, &object);
+        let bytes = self.encode(&call.served, object);
         match self
             .backend
-            .update(&call.key(&call.name), current.revision, bytes, call.served.storage.ttl())
+            .update(&call.key(&call.name), current, bytes.clone(), call.served.storage.ttl())
             .await
         {
             Ok(revision) => {
                 object.set_meta("resourceVersion", revision.to_string());
-                self.journal.note(call, "update", Some(&current.object), &object, revision);
-                written(object)
+                self.journal.note(call, "update", Some(old), object, revision);
+                written(object, self.answered(&call.served, &bytes, revision))
             }
             Err(error) => self.raced(call, &error),
         }

@@ -11,7 +11,12 @@ use std::{
 
 use api_types::{
     field::go_quote,
-    selectors::{fields, labels},
+    kind::GroupVersionKind,
+    schema::TypeRef,
+    selectors::{
+        fields,
+        labels::{self, Requirement},
+    },
     status::Status,
     wire,
 };
@@ -30,7 +35,7 @@ use store::{
 };
 
 use super::{
-    Asked,
+    Asked, forms,
     options::List,
     read,
     shape::{self, Shape},
@@ -90,6 +95,11 @@ pub(super) fn answer(server: &Server, asked: &Asked, found: Found) -> Result<Ans
         continue_token: found.continuation,
         remaining_item_count: found.remaining.and_then(|count| i64::try_from(count).ok()),
     };
+    if let (true, Format::Protobuf, None, Some(of)) =
+        (shape.is_plain(), asked.media.format, &asked.served.conversion, asked.served.resource.schema())
+    {
+        return protobuf(&kind, &meta, &found.objects, of);
+    }
     let derived = !shape.is_plain() || asked.media.format != Format::Json || asked.media.pretty;
     if derived || asked.served.conversion.is_some() {
         let mut objects = Vec::with_capacity(found.objects.len());
@@ -104,61 +114,91 @@ pub(super) fn answer(server: &Server, asked: &Asked, found: Found) -> Result<Ans
         format!(r#"{{"kind":"{list_kind}","apiVersion":"{}","metadata":"#, kind.api_version()).into_bytes();
     head.extend_from_slice(&meta);
     head.extend_from_slice(br#","items":["#);
-    Ok(stream(head, found.objects))
+    let length = found.objects.iter().map(|object| item_length(object)).sum::<usize>()
+        // Commas stand between items.
+        + found.objects.len().saturating_sub(1);
+    let mut first = true;
+    let items = found.objects.into_iter().map(move |object| item(&object, std::mem::take(&mut first)));
+    Ok(stream("application/json", Pieces::new(head, items, length, b"]}\n")))
+}
+
+/// A list in protobuf, whose items are encoded once and shared.
+fn protobuf(
+    kind: &GroupVersionKind,
+    meta: &ListMeta,
+    objects: &[Arc<Object>],
+    of: TypeRef,
+) -> Result<Answer, Status> {
+    let items: Vec<(Vec<u8>, Bytes)> = objects
+        .iter()
+        .map(|object| {
+            let message = Bytes::clone(&forms::protobuf(object, of));
+            (wire::protobuf::item_head(message.len()), message)
+        })
+        .collect();
+    let length = items.iter().map(|(head, message)| head.len() + message.len()).sum();
+    let meta = serde_json::to_value(meta).map_err(Status::internal)?;
+    let list_kind = format!("{}List", kind.kind);
+    let head = wire::protobuf::list_head(&kind.api_version(), &list_kind, &meta, length);
+    let pieces = Pieces::new(head, items.into_iter(), length, &wire::protobuf::ENVELOPE_END);
+    Ok(stream("application/vnd.kubernetes.protobuf", pieces))
 }
 
 /// The bytes of a list: short ones at once, long ones in pieces. The length is known beforehand either way, so that a
 /// client can tell a list from the first half of one.
-fn stream(head: Vec<u8>, objects: Vec<Arc<Object>>) -> Answer {
-    let mut pieces = Pieces {
-        left: head.len() + objects.iter().map(|object| item_length(object)).sum::<usize>() + TAIL.len()
-            // Commas stand between items.
-            + objects.len().saturating_sub(1),
-        head: Some(head),
-        objects: objects.into_iter(),
-        first: true,
-    };
-    let mut answer = respond::bytes(200, "application/json", Bytes::new());
+fn stream<I, H>(content_type: &'static str, mut pieces: Pieces<I>) -> Answer
+where
+    I: Iterator<Item = (H, Bytes)> + Unpin + Send + 'static,
+    H: AsRef<[u8]>,
+{
+    let mut answer = respond::bytes(200, content_type, Bytes::new());
     *answer.body_mut() =
         if pieces.left < CHUNK { Body::from(pieces.next_piece()) } else { Body::new(pieces) };
     answer
 }
 
-/// What ends a list.
-const TAIL: &[u8] = b"]}\n";
-
-/// A list on its way out.
-struct Pieces {
+/// A list on its way out. An item is what stands before it, and itself.
+struct Pieces<I> {
     head: Option<Vec<u8>>,
-    objects: std::vec::IntoIter<Arc<Object>>,
-    first: bool,
+    items: I,
+    tail: &'static [u8],
     /// How many bytes are still to come; 0 is the end.
     left: usize,
 }
 
 // === impl Pieces ===
 
-impl Pieces {
+impl<I, H> Pieces<I>
+where
+    I: Iterator<Item = (H, Bytes)>,
+    H: AsRef<[u8]>,
+{
+    /// `length` is that of all items.
+    fn new(head: Vec<u8>, items: I, length: usize, tail: &'static [u8]) -> Self {
+        Self { left: head.len() + length + tail.len(), head: Some(head), items, tail }
+    }
+
     fn next_piece(&mut self) -> Bytes {
         let mut piece = BytesMut::with_capacity(self.left.min(CHUNK + CHUNK / 4));
         piece.extend_from_slice(&self.head.take().unwrap_or_default());
         while piece.len() < CHUNK {
-            let Some(object) = self.objects.next() else {
-                piece.put_slice(TAIL);
+            let Some((before, item)) = self.items.next() else {
+                piece.put_slice(self.tail);
                 break;
             };
-            if !self.first {
-                piece.put_u8(b',');
-            }
-            self.first = false;
-            put_item(&mut piece, &object);
+            piece.put_slice(before.as_ref());
+            piece.put_slice(&item);
         }
         self.left = self.left.saturating_sub(piece.len());
         piece.freeze()
     }
 }
 
-impl http_body::Body for Pieces {
+impl<I, H> http_body::Body for Pieces<I>
+where
+    I: Iterator<Item = (H, Bytes)> + Unpin,
+    H: AsRef<[u8]>,
+{
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
@@ -190,14 +230,13 @@ fn item_length(object: &Object) -> usize {
     }
 }
 
-/// Appends an object as an item of a list.
-fn put_item(piece: &mut BytesMut, object: &Object) {
-    match skipped(object) {
-        0 => piece.put_slice(&object.bytes),
-        skip => {
-            piece.put_u8(b'{');
-            piece.put_slice(object.bytes.get(skip..).unwrap_or_default());
-        }
+/// An object as an item of a list, and what stands before it.
+fn item(object: &Object, first: bool) -> (&'static str, Bytes) {
+    match (skipped(object), first) {
+        (0, true) => ("", object.bytes.clone()),
+        (0, false) => (",", object.bytes.clone()),
+        (skip, true) => ("{", object.bytes.slice(skip..)),
+        (skip, false) => (",{", object.bytes.slice(skip..)),
     }
 }
 
@@ -233,7 +272,7 @@ pub(super) async fn find(asked: &Asked, options: &List) -> Result<Found, Status>
     let mut objects = Vec::new();
     let mut last: Option<Arc<str>> = None;
     let (mut more, mut looked_at) = (false, 0);
-    for object in snapshot.range(&prefix, after.as_deref()) {
+    for object in candidates(&cache, &snapshot, &prefix, after.as_deref(), options, limit) {
         // Whatever comes after a full page makes another one: it is not looked at whether it will be selected.
         if limit > 0 && objects.len() == limit {
             more = true;
@@ -262,6 +301,36 @@ pub(super) async fn find(asked: &Asked, options: &List) -> Result<Found, Status>
         }
     }
     Ok(found)
+}
+
+/// From how many objects on a list that wants few of them by a label is worth an index.
+const INDEXED_MIN: usize = 1000;
+
+/// The objects to look at, by an index if the selectors allow. Pages are cut from all objects, selected or not.
+fn candidates<'a>(
+    cache: &Cache,
+    snapshot: &'a Snapshot,
+    prefix: &str,
+    after: Option<&str>,
+    options: &List,
+    limit: usize,
+) -> Box<dyn Iterator<Item = &'a Arc<Object>> + Send + 'a> {
+    if limit == 0 && after.is_none() {
+        let field = snapshot.index().and_then(|field| options.fields.exact(field));
+        let field = field.filter(|value| !value.is_empty());
+        if let Some(found) = field.and_then(|value| snapshot.by_index(value, prefix)) {
+            return Box::new(found);
+        }
+        let exact = options.labels.requirements().iter().map(Requirement::key);
+        let mut exact = exact.filter_map(|label| Some((label, options.labels.exact(label)?)));
+        if let Some((label, value)) = exact.next().filter(|_| snapshot.len() >= INDEXED_MIN) {
+            match snapshot.by_label(label, value, prefix) {
+                Some(found) => return Box::new(found),
+                None => cache.index_label(label),
+            }
+        }
+    }
+    Box::new(snapshot.range(prefix, after))
 }
 
 async fn snapshot(

@@ -58,7 +58,7 @@ pub(super) async fn patch_part(server: &Arc<Server>, mut asked: Asked, part: Par
         owned: kind == Kind::Apply,
     };
     let written = server.registry.update(&call, plan, &|old| patched.apply(old)).await?;
-    asked.answer(server, if written.created { 201 } else { 200 }, &written.object)
+    asked.answer_written(server, if written.created { 201 } else { 200 }, &written)
 }
 
 /// The type of a patch.

@@ -12,7 +12,7 @@ use super::Asked;
 use crate::{
     columns::{self, ListMeta, MetaVersion, TableOptions},
     http::{
-        negotiate::{Media, Transform},
+        negotiate::{Format, Media, Transform},
         respond::{self, Answer},
     },
     registry::catalogue::Served,
@@ -60,6 +60,11 @@ impl Shape {
     /// Whether objects are shown as they are.
     pub(super) fn is_plain(&self) -> bool {
         self.media.transform.is_none()
+    }
+
+    /// Whether objects are shown by their metadata alone, in the form that is shared.
+    pub(super) fn is_metadata(&self) -> bool {
+        self.media.transform == Some(Transform::Metadata) && self.table.version == MetaVersion::V1
     }
 
     /// Leaves the columns out from now on (later events of a watch).
@@ -114,6 +119,11 @@ impl Shape {
     ) -> Result<Answer, Status> {
         if !self.is_plain() {
             let shown = self.list(objects.iter().map(|bytes| &**bytes), meta, now)?;
+            if self.media.format == Format::Json && !self.media.pretty {
+                let mut shown = shown;
+                shown.push(b'\n');
+                return Ok(respond::bytes(200, "application/json", shown));
+            }
             return Ok(respond::encoded(200, self.media, &Bytes::from(shown), self.schema(None)));
         }
         let built_in = schema().type_of(&self.kind.group, &self.kind.version, &self.kind.kind).is_some();

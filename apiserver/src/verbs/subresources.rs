@@ -64,7 +64,7 @@ async fn part_of(server: &Arc<Server>, mut asked: Asked, part: Part) -> Result<A
             metadata::addressed(&call, &mut object)?;
             let plan = Plan { part, create_missing: false, uid_precondition: true, owned: false };
             let written = server.registry.update(&call, plan, &|_| Ok(object.clone())).await?;
-            asked.answer(server, 200, &written.object)
+            asked.answer_written(server, 200, &written)
         }
         _ => Err(method_not_allowed()),
     }

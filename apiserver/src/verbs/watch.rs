@@ -19,7 +19,7 @@ use store::{
 use tokio::time::Instant;
 
 use super::{
-    Asked, list,
+    Asked, forms, list,
     options::List,
     read,
     shape::{self, Shape},
@@ -297,15 +297,56 @@ impl Frames {
     }
 
     fn put_object(&mut self, chunk: &mut BytesMut, kind: &str, object: &Object, deleted: Option<Revision>) {
+        if self.put_shared(chunk, kind, object, deleted) {
+            return;
+        }
         let bytes = match deleted {
             None => object.bytes.clone(),
-            Some(revision) => at_revision(object, revision),
+            Some(revision) => Bytes::clone(&forms::gone(object, revision)),
         };
         let shown = shape::served_bytes(&self.served, &bytes).and_then(|json| self.shaped(&json));
         match shown {
             Ok(json) => self.put_json(chunk, kind, &json),
             Err(status) => chunk.put_slice(&self.error(&status)),
         }
+    }
+
+    /// An event of an object whose form is the same for all watchers. False if the watcher wants another one.
+    fn put_shared(
+        &self,
+        chunk: &mut BytesMut,
+        event: &str,
+        object: &Object,
+        deleted: Option<Revision>,
+    ) -> bool {
+        let (plain, protobuf) = (self.shape.is_plain(), self.shape.media.format == Format::Protobuf);
+        if self.served.conversion.is_some() {
+            return false;
+        }
+        match (plain, protobuf, deleted) {
+            (true, false, None) => self.put_json(chunk, event, &object.bytes),
+            (true, false, Some(revision)) => self.put_json(chunk, event, &forms::gone(object, revision)),
+            (true, true, _) => {
+                let Some(of) = self.served.resource.schema() else { return false };
+                let message = match deleted {
+                    None => forms::protobuf(object, of),
+                    Some(revision) => forms::gone_protobuf(object, revision, of),
+                };
+                let kind = self.served.resource.kind();
+                return put_frame(chunk, event, &kind.api_version(), &kind.kind, &message);
+            }
+            (false, false, None) if self.shape.is_metadata() => match forms::metadata(object).as_ref() {
+                Ok(json) => self.put_json(chunk, event, json),
+                Err(_) => return false,
+            },
+            (false, true, None) if self.shape.is_metadata() => {
+                let Some(of) = self.shape.schema(None) else { return false };
+                let message = forms::metadata_protobuf(object, of);
+                return put_frame(chunk, event, "meta.k8s.io/v1", "PartialObjectMetadata", &message);
+            }
+            (false, ..) => return false,
+        }
+        true
     }
 
     /// The object in the form the watcher wants; tables carry their columns in the first event only.
@@ -377,17 +418,11 @@ impl Frames {
     }
 }
 
-/// The last state of a deleted object with the revision of its deletion in place of its own.
-fn at_revision(object: &Object, revision: Revision) -> Bytes {
-    let own = format!(r#""resourceVersion":"{}""#, object.revision);
-    let Some(at) = find(&object.bytes, own.as_bytes()) else { return object.bytes.clone() };
-    let mut bytes = BytesMut::with_capacity(object.bytes.len() + 8);
-    bytes.put_slice(object.bytes.get(..at).unwrap_or_default());
-    bytes.put_slice(format!(r#""resourceVersion":"{revision}""#).as_bytes());
-    bytes.put_slice(object.bytes.get(at + own.len()..).unwrap_or_default());
-    bytes.freeze()
-}
-
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
+/// Appends an event in protobuf. False if it is too long to be one.
+fn put_frame(chunk: &mut BytesMut, event: &str, api_version: &str, kind: &str, message: &[u8]) -> bool {
+    let frame = wire::protobuf::event_frame(event, api_version, kind, message);
+    if let Some(frame) = &frame {
+        chunk.put_slice(frame);
+    }
+    frame.is_some()
 }

@@ -39,7 +39,7 @@ pub(super) async fn create(server: &Arc<Server>, mut asked: Asked) -> Result<Ans
     }
     let call = asked.call(server, &options);
     let written = server.registry.create(&call, object).await?;
-    asked.answer(server, 201, &written.object)
+    asked.answer_written(server, 201, &written)
 }
 
 /// Kinds that are questions, not objects: they have no name.
@@ -55,7 +55,7 @@ pub(super) async fn update(server: &Arc<Server>, mut asked: Asked) -> Result<Ans
     metadata::addressed(&call, &mut object)?;
     let plan = Plan { part: Part::Main, create_missing: false, uid_precondition: true, owned: false };
     let written = server.registry.update(&call, plan, &|_| Ok(object.clone())).await?;
-    asked.answer(server, if written.created { 201 } else { 200 }, &written.object)
+    asked.answer_written(server, if written.created { 201 } else { 200 }, &written)
 }
 
 pub(super) async fn delete(server: &Arc<Server>, mut asked: Asked) -> Result<Answer, Status> {

@@ -12,7 +12,7 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{
     Error, Object, Shared,
     backfill::{Backfill, Fetched, Fetching},
-    state::Update,
+    state::{LabelKeys, Update},
 };
 use crate::backend::{self, Event, EventStream, Range, Revision};
 
@@ -26,6 +26,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 pub(super) struct Feed {
     shared: Arc<Shared>,
     requests: mpsc::Receiver<Backfill>,
+    /// Labels that lists would like an index of.
+    labels: mpsc::Receiver<String>,
     /// Requests that wait for `fetching`, or for the next one.
     waiting: Vec<Backfill>,
     fetching: Option<Fetching>,
@@ -47,11 +49,16 @@ impl Drop for Closing {
 // === impl Feed ===
 
 impl Feed {
-    pub(super) fn new(shared: Arc<Shared>, requests: mpsc::Receiver<Backfill>) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        requests: mpsc::Receiver<Backfill>,
+        labels: mpsc::Receiver<String>,
+    ) -> Self {
         Self {
             _closing: Closing(Arc::clone(&shared)),
             shared,
             requests,
+            labels,
             waiting: Vec::new(),
             fetching: None,
             backoff: BACKOFF_MIN,
@@ -104,6 +111,7 @@ impl Feed {
                     Some(Err(error)) => return Some(error),
                     None => return None,
                 },
+                Some(label) = self.labels.recv() => self.index_label(&label).await,
                 () = until(trim_at) => self.trim(),
                 () = self.shared.upkeep.wanted(), if self.sweep_at.is_none() => {
                     self.sweep_at = Some(Instant::now() + self.shared.config.derived_idle_max);
@@ -264,6 +272,25 @@ impl Feed {
         let garbage =
             self.shared.state.write().trim(Instant::now(), config.history_events_max, config.history_age_max);
         drop(garbage);
+    }
+
+    /// Makes the index of a label. Nothing changes meanwhile, since this task makes the changes.
+    async fn index_label(&mut self, label: &str) {
+        let snapshot = {
+            let state = self.shared.state.read();
+            if state.objects().has_label(label) {
+                return;
+            }
+            state.objects().clone()
+        };
+        let mut keys = LabelKeys::default();
+        for (n, (key, value)) in snapshot.indexed_by_label(label).enumerate() {
+            if n % DESCRIBE_CHUNK == DESCRIBE_CHUNK - 1 {
+                tokio::task::yield_now().await;
+            }
+            keys.insert(value, key);
+        }
+        self.shared.state.write().objects_mut().add_label(label, keys);
     }
 
     /// Drops derived forms that were not used since the last time.

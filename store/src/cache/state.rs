@@ -1,6 +1,14 @@
 //! The objects, as persistent maps: the feed changes them in place, and a snapshot shares them until the next change.
 
-use std::{collections::VecDeque, ops::Bound, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    ops::Bound,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use imbl::{OrdMap, OrdSet};
 use tokio::time::Instant;
@@ -25,8 +33,24 @@ pub(super) struct Objects {
     /// How many objects each namespace has.
     namespaces: OrdMap<Arc<str>, usize>,
     /// Keys by the value of the indexed field.
-    by_index: OrdMap<Arc<str>, OrdSet<Arc<str>>>,
+    by_index: Keys,
+    /// Keys by the values of the labels that are selected by.
+    by_label: OrdMap<Arc<str>, LabelIndex>,
 }
+
+/// Keys of objects by a value.
+type Keys = OrdMap<Arc<str>, OrdSet<Arc<str>>>;
+
+/// Where the objects with each value of one label are.
+#[derive(Clone, Debug)]
+struct LabelIndex {
+    keys: Keys,
+    /// Counts the lists that used one of the indexes of this cache; the number of the last that used this one.
+    used: Arc<AtomicU64>,
+}
+
+/// How many labels of one cache are indexed at a time. With one more the one goes that was not used for the longest.
+const LABEL_INDEXES_MAX: usize = 8;
 
 /// The objects of a cache as they were at one revision. It does not change, and keeps what it shows alive.
 #[derive(Clone, Debug)]
@@ -83,6 +107,7 @@ impl Objects {
             by_key: OrdMap::new(),
             namespaces: OrdMap::new(),
             by_index: OrdMap::new(),
+            by_label: OrdMap::new(),
         }
     }
 
@@ -103,15 +128,13 @@ impl Objects {
         let (before, after) = (previous.as_ref().and_then(|it| self.indexed(it)), self.indexed(&object));
         if before != after {
             if let Some(before) = before {
-                self.unindex(before, &object.key);
+                unindex(&mut self.by_index, before, &object.key);
             }
             if let Some(after) = after {
-                match self.by_index.get_mut(after) {
-                    Some(keys) => drop(keys.insert(Arc::clone(&object.key))),
-                    None => drop(self.by_index.insert(after.into(), OrdSet::unit(Arc::clone(&object.key)))),
-                }
+                index(&mut self.by_index, after, &object.key);
             }
         }
+        self.relabel(&object.key, previous.as_deref(), Some(&object));
         previous
     }
 
@@ -126,8 +149,9 @@ impl Objects {
             }
         }
         if let Some(value) = self.indexed(&previous) {
-            self.unindex(value, key);
+            unindex(&mut self.by_index, value, key);
         }
+        self.relabel(&previous.key, Some(&previous), None);
         Some(previous)
     }
 
@@ -142,13 +166,51 @@ impl Objects {
         }
     }
 
-    fn unindex(&mut self, value: &str, key: &str) {
-        if let Some(keys) = self.by_index.get_mut(value) {
-            keys.remove(key);
-            if keys.is_empty() {
-                self.by_index.remove(value);
+    /// Keeps the indexes of labels up with a change of one object.
+    fn relabel(&mut self, key: &Arc<str>, previous: Option<&Object>, current: Option<&Object>) {
+        if self.by_label.is_empty()
+            || previous.map(|object| &object.header.labels) == current.map(|object| &object.header.labels)
+        {
+            return;
+        }
+        let labels: Vec<Arc<str>> = self.by_label.keys().cloned().collect();
+        for label in labels {
+            let value = |object: Option<&Object>| {
+                object.and_then(|object| object.header.labels.get(&label)).map(str::to_owned)
+            };
+            let (before, after) = (value(previous), value(current));
+            let Some(indexed) = self.by_label.get_mut(&label).filter(|_| before != after) else { continue };
+            if let Some(before) = before {
+                unindex(&mut indexed.keys, &before, key);
+            }
+            if let Some(after) = after {
+                index(&mut indexed.keys, &after, key);
             }
         }
+    }
+
+    /// The index of a label over the objects as they are.
+    pub(super) fn indexed_by_label(&self, label: &str) -> impl Iterator<Item = (&Arc<str>, &str)> {
+        self.by_key.iter().filter_map(move |(key, object)| Some((key, object.header.labels.get(label)?)))
+    }
+
+    /// Whether there is an index of a label.
+    pub(super) fn has_label(&self, label: &str) -> bool {
+        self.by_label.contains_key(label)
+    }
+
+    /// Adds the index of a label, made from the objects as they are.
+    pub(super) fn add_label(&mut self, label: &str, keys: LabelKeys) {
+        let last = |index: &LabelIndex| index.used.load(Ordering::Relaxed);
+        let newest = self.by_label.values().map(last).max().unwrap_or_default();
+        if self.by_label.len() >= LABEL_INDEXES_MAX
+            && let Some((oldest, _)) = self.by_label.iter().min_by_key(|(_, index)| last(index))
+        {
+            let oldest = Arc::clone(oldest);
+            self.by_label.remove(&oldest);
+        }
+        let used = Arc::new(AtomicU64::new(newest + 1));
+        self.by_label.insert(label.into(), LabelIndex { keys: keys.0, used });
     }
 
     /// The value of the indexed field.
@@ -180,6 +242,32 @@ impl Objects {
             None if rest.is_empty() => self.by_key.len(),
             Some((namespace, "")) => self.namespaces.get(namespace).copied().unwrap_or_default(),
             None | Some(_) => self.range(prefix, None).count(),
+        }
+    }
+}
+
+/// An index of a label in the making.
+#[derive(Debug, Default)]
+pub(super) struct LabelKeys(Keys);
+
+impl LabelKeys {
+    pub(super) fn insert(&mut self, value: &str, key: &Arc<str>) {
+        index(&mut self.0, value, key);
+    }
+}
+
+fn index(keys: &mut Keys, value: &str, key: &Arc<str>) {
+    match keys.get_mut(value) {
+        Some(keys) => drop(keys.insert(Arc::clone(key))),
+        None => drop(keys.insert(value.into(), OrdSet::unit(Arc::clone(key)))),
+    }
+}
+
+fn unindex(keys: &mut Keys, value: &str, key: &str) {
+    if let Some(found) = keys.get_mut(value) {
+        found.remove(key);
+        if found.is_empty() {
+            keys.remove(value);
         }
     }
 }
@@ -261,11 +349,34 @@ impl Snapshot {
         prefix: &str,
     ) -> Option<impl Iterator<Item = &'a Arc<Object>> + use<'a>> {
         self.objects.index.as_ref()?;
+        Some(self.found(&self.objects.by_index, value, prefix))
+    }
+
+    /// The objects whose label has this value and whose keys start with `prefix`, in the order of the keys. None if there
+    /// is no index of the label: see [`super::Cache::index_label`].
+    pub fn by_label<'a>(
+        &'a self,
+        label: &str,
+        value: &str,
+        prefix: &str,
+    ) -> Option<impl Iterator<Item = &'a Arc<Object>> + use<'a>> {
+        let index = self.objects.by_label.get(label)?;
+        let newest = self.objects.by_label.values().map(|it| it.used.load(Ordering::Relaxed)).max();
+        index.used.store(newest.unwrap_or_default() + 1, Ordering::Relaxed);
+        Some(self.found(&index.keys, value, prefix))
+    }
+
+    fn found<'a>(
+        &'a self,
+        keys: &'a Keys,
+        value: &str,
+        prefix: &str,
+    ) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
         let end = successor(prefix);
         let bounds = bounds(prefix, None, end.as_deref());
-        let keys = self.objects.by_index.get(value).zip(bounds);
+        let keys = keys.get(value).zip(bounds);
         let keys = keys.map(|(keys, bounds)| keys.range::<_, str>(bounds));
-        Some(keys.into_iter().flatten().filter_map(|key| self.objects.get(key)))
+        keys.into_iter().flatten().filter_map(|key| self.objects.get(key))
     }
 
     /// What the indexed field is called.
@@ -297,6 +408,10 @@ impl State {
 
     pub(super) fn objects(&self) -> &Objects {
         &self.objects
+    }
+
+    pub(super) fn objects_mut(&mut self) -> &mut Objects {
+        &mut self.objects
     }
 
     pub(super) fn history(&self) -> &History {

@@ -328,6 +328,53 @@ async fn objects_are_found_by_the_indexed_field() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_index_of_a_label_finds_what_a_walk_finds() {
+    let rig = Rig::new(small()).await;
+    for n in 0..40 {
+        rig.put(&format!("/k/{}/{n}", n % 3), &format!("app=a{},tier=t{}", n % 4, n % 2)).await;
+    }
+    assert!(rig.cache.snapshot().by_label("app", "a1", "/k/").is_none());
+    for label in ["app", "tier", "none"] {
+        rig.cache.index_label(label);
+    }
+    let check = |snapshot: &Snapshot| {
+        for prefix in ["/k/", "/k/1/", "/k/9/"] {
+            for (label, value) in [("app", "a1"), ("app", "a9"), ("tier", "t0"), ("none", "")] {
+                let has = |object: &&Arc<Object>| object.header.labels.get(label) == Some(value);
+                let walked = names(snapshot.range(prefix, None).filter(has));
+                assert_eq!(
+                    names(snapshot.by_label(label, value, prefix).unwrap()),
+                    walked,
+                    "{label} {prefix}"
+                );
+            }
+        }
+    };
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let before = rig.cache.fresh().await.unwrap();
+    check(&before);
+    rig.put("/k/1/1", "app=a2").await;
+    rig.put("/k/1/4", "app=a0,tier=t0|same").await;
+    rig.put("/k/1/new", "app=a1").await;
+    rig.delete("/k/2/5").await;
+    check(&rig.cache.fresh().await.unwrap());
+    check(&before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_index_of_a_label_that_is_not_used_makes_room() {
+    let rig = Rig::new(small()).await;
+    rig.put("/k/x/a", "").await;
+    let there = |label: &str| rig.cache.snapshot().by_label(label, "", "/k/").is_some();
+    for n in 0..20 {
+        rig.cache.index_label(&format!("l{n}"));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert!(there(&format!("l{n}")) && there("l0"), "what is used stays");
+    }
+    assert!(!there("l1"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_watch_of_a_selection_translates_entering_and_leaving() {
     let rig = Rig::new(small()).await;
     let web = |header: &Header| header.labels.get("app") == Some("web");

@@ -24,27 +24,6 @@ pub fn encode_message(value: &Value, of: TypeRef) -> Vec<u8> {
     into
 }
 
-/// Writes a list in its envelope from items that are messages already.
-pub fn encode_list<'a>(
-    api_version: &str,
-    kind: &str,
-    metadata: &Value,
-    items: impl IntoIterator<Item = &'a [u8]>,
-) -> Vec<u8> {
-    envelope(api_version, kind, |into| {
-        let of = schema().by_openapi_name("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta");
-        // All lists of the API have their metadata and items under these numbers.
-        nested(into, 1, |into| {
-            if let Some(of) = of {
-                message(into, metadata, schema().get(of));
-            }
-        });
-        for item in items {
-            bytes(into, 2, item);
-        }
-    })
-}
-
 /// Writes a watch event around an object that has its envelope.
 pub fn watch_event(kind: &str, object: &[u8]) -> Vec<u8> {
     let mut into = Vec::with_capacity(object.len() + 32);
@@ -59,17 +38,72 @@ pub fn frame(message: &[u8]) -> Option<Vec<u8>> {
     Some([&len.to_be_bytes(), message].concat())
 }
 
-fn envelope(api_version: &str, kind: &str, raw: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-    let mut into = Vec::with_capacity(512);
+/// A watch event with its length, around an object that is a message without envelope; `None` if it has more than 4 GiB.
+/// Everything is measured first, so that the object is copied once.
+pub fn event_frame(event: &str, api_version: &str, kind: &str, object: &[u8]) -> Option<Vec<u8>> {
+    let meta = field_len(api_version.len()) + field_len(kind.len());
+    let envelope = MAGIC.len() + field_len(meta) + field_len(object.len()) + ENVELOPE_END.len();
+    let raw = field_len(envelope);
+    let message = field_len(event.len()) + field_len(raw);
+    let mut into = Vec::with_capacity(4 + message);
+    into.extend_from_slice(&u32::try_from(message).ok()?.to_be_bytes());
+    bytes(&mut into, 1, event.as_bytes());
+    tag(&mut into, 2, BYTES);
+    varint(&mut into, length(raw));
+    tag(&mut into, 1, BYTES);
+    varint(&mut into, length(envelope));
+    envelope_start(&mut into, api_version, kind);
+    bytes(&mut into, 2, object);
+    into.extend_from_slice(&ENVELOPE_END);
+    Some(into)
+}
+
+/// What a list's bytes begin with, up to its items, whose bytes with their heads ([`item_head`]) are `items` long; after
+/// them come [`ENVELOPE_END`].
+pub fn list_head(api_version: &str, kind: &str, metadata: &Value, items: usize) -> Vec<u8> {
+    let mut meta = Vec::new();
+    if let Some(of) = schema().by_openapi_name("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta") {
+        message(&mut meta, metadata, schema().get(of));
+    }
+    let mut into = Vec::with_capacity(128);
+    envelope_start(&mut into, api_version, kind);
+    tag(&mut into, 2, BYTES);
+    varint(&mut into, length(field_len(meta.len()) + items));
+    // All lists of the API have their metadata and items under these numbers.
+    bytes(&mut into, 1, &meta);
+    into
+}
+
+/// What stands before an item of a list.
+pub fn item_head(item: usize) -> Vec<u8> {
+    let mut into = Vec::with_capacity(6);
+    tag(&mut into, 2, BYTES);
+    varint(&mut into, length(item));
+    into
+}
+
+/// What ends an envelope: encoding and type of the content, nothing special.
+pub const ENVELOPE_END: [u8; 4] = [3 << 3 | BYTES, 0, 4 << 3 | BYTES, 0];
+
+fn envelope_start(into: &mut Vec<u8>, api_version: &str, kind: &str) {
     into.extend_from_slice(MAGIC);
-    nested(&mut into, 1, |into| {
+    nested(into, 1, |into| {
         bytes(into, 1, api_version.as_bytes());
         bytes(into, 2, kind.as_bytes());
     });
+}
+
+/// How long a field of bytes is with its tag and its length; its number is below 16.
+fn field_len(len: usize) -> usize {
+    let bits = usize::BITS - (len | 1).leading_zeros();
+    1 + usize::try_from(bits.div_ceil(7)).unwrap_or_default() + len
+}
+
+fn envelope(api_version: &str, kind: &str, raw: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut into = Vec::with_capacity(512);
+    envelope_start(&mut into, api_version, kind);
     nested(&mut into, 2, raw);
-    // Encoding and type of the content: nothing special.
-    bytes(&mut into, 3, b"");
-    bytes(&mut into, 4, b"");
+    into.extend_from_slice(&ENVELOPE_END);
     into
 }
 
@@ -113,9 +147,20 @@ fn nested(into: &mut Vec<u8>, number: u32, write: impl FnOnce(&mut Vec<u8>)) {
     let at = into.len();
     into.push(0);
     write(into);
-    let mut len = Vec::with_capacity(5);
-    varint(&mut len, length(into.len() - at - 1));
-    into.splice(at..=at, len);
+    let len = into.len() - at - 1;
+    let mut left = length(len);
+    let extra = field_len(len) - len - 2;
+    if extra > 0 {
+        into.resize(into.len() + extra, 0);
+        into.copy_within(at + 1..at + 1 + len, at + 1 + extra);
+    }
+    for place in into.iter_mut().skip(at).take(extra) {
+        *place = low_byte(left) | 0x80;
+        left >>= 7;
+    }
+    if let Some(place) = into.get_mut(at + extra) {
+        *place = low_byte(left);
+    }
 }
 
 // === values ===

@@ -194,12 +194,27 @@ fn a_watch_event_is_framed() {
 }
 
 #[test]
+fn an_event_around_a_message_has_the_bytes_of_one_around_an_object() {
+    let of = type_of("", "v1", "ConfigMap");
+    for size in [0, 1, 60, 100, 127, 128, 200, 16_300, 16_384, 70_000] {
+        let object = json!({"kind": "ConfigMap", "apiVersion": "v1", "data": {"x": "y".repeat(size)}});
+        let whole = frame(&watch_event("MODIFIED", &encode(&object, of)));
+        let found = event_frame("MODIFIED", "v1", "ConfigMap", &encode_message(&object, of));
+        assert_eq!(found, whole, "{size}");
+        assert_eq!(decode_message(&encode_message(&object, of), of).unwrap()["data"], object["data"]);
+    }
+}
+
+#[test]
 fn a_list_is_made_of_messages() {
     let (of, list) = (type_of("", "v1", "ConfigMap"), type_of("", "v1", "ConfigMapList"));
     let items = [json!({"metadata": {"name": "a"}, "data": {"x": "1"}}), json!({"metadata": {}})];
     let messages: Vec<Vec<u8>> = items.iter().map(|item| encode_message(item, of)).collect();
     let metadata = json!({"resourceVersion": "5"});
-    let bytes = encode_list("v1", "ConfigMapList", &metadata, messages.iter().map(Vec::as_slice));
+    let items_bytes: Vec<u8> =
+        messages.iter().flat_map(|item| [item_head(item.len()), item.clone()].concat()).collect();
+    let head = list_head("v1", "ConfigMapList", &metadata, items_bytes.len());
+    let bytes = [&head, &items_bytes, &ENVELOPE_END[..]].concat();
     let whole = json!({"kind": "ConfigMapList", "apiVersion": "v1", "metadata": metadata, "items": items});
     assert_eq!(bytes, encode(&whole, list));
     assert_eq!(decode(&bytes, list), Ok(whole));

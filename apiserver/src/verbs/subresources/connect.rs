@@ -117,7 +117,7 @@ async fn proxy_to_node(server: &Server, asked: &Asked) -> Result<Undialled, Stat
 }
 
 /// An object of the core group, in the namespace of the request if the kind has namespaces.
-async fn object(server: &Server, asked: &Asked, plural: &str, name: &str) -> Result<Value, Status> {
+async fn object(server: &Server, asked: &Asked, plural: &str, name: &str) -> Result<Arc<Value>, Status> {
     let namespace = if plural == "nodes" { "" } else { asked.info.namespace.as_str() };
     server
         .get("", "v1", plural, namespace, name)
