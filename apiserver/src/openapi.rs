@@ -11,10 +11,12 @@
 mod components;
 mod custom;
 mod descriptions;
+mod message;
 mod negotiation;
 mod operations;
 mod parameters;
 mod protobuf;
+mod protobuf_v3;
 mod v2;
 mod v3;
 
@@ -49,6 +51,7 @@ pub struct Part {
     hash: String,
     source: Source,
     document: OnceLock<Document>,
+    protobuf: OnceLock<Document>,
 }
 
 #[derive(Debug)]
@@ -162,19 +165,17 @@ impl OpenApi {
 
     /// Answers `/openapi/v3/PATH`, with the `hash` of the query.
     pub fn part(&self, path: &str, accept: Option<&str>, hash: Option<&str>) -> Answer {
-        if negotiation::choose(accept, &[negotiation::JSON]).is_none() {
-            return Answer::NotAcceptable;
-        }
+        let Some(form) = negotiation::choose(accept, negotiation::V3) else { return Answer::NotAcceptable };
         let Some(part) = self.parts.get(path) else { return Answer::NotFound };
         let hash = hash.unwrap_or_default();
         if !hash.is_empty() && hash != part.hash {
             return Answer::Moved { location: part.url() };
         }
-        Answer::Found {
-            content_type: "application/json",
-            document: part.document_of_v3(),
-            immutable: !hash.is_empty(),
-        }
+        let (content_type, document) = match form {
+            0 => ("application/json", part.document_of_v3()),
+            _ => ("application/com.github.proto-openapi.spec.v3.v1.0+protobuf", part.protobuf_of_v3()),
+        };
+        Answer::Found { content_type, document, immutable: !hash.is_empty() }
     }
 
     /// Answers `/openapi/v2`.
@@ -248,7 +249,13 @@ impl Part {
         // themselves need not be made to be named.
         let build = option_env!("BINNACLE_GIT_COMMIT").unwrap_or_default();
         let digest = Sha512::digest(format!("{GIT_VERSION} {build} {path} {identity}"));
-        Self { path, hash: format!("{digest:X}"), source, document: OnceLock::new() }
+        Self {
+            path,
+            hash: format!("{digest:X}"),
+            source,
+            document: OnceLock::new(),
+            protobuf: OnceLock::new(),
+        }
     }
 
     /// The part of a built-in group and version.
@@ -317,6 +324,16 @@ impl Part {
                 let schemas = schemas.into_iter().map(|(name, schema)| (name, schema.to_string()));
                 let text = v3::document(&paths, schemas);
                 Document::new(text.as_bytes(), Some(&self.hash))
+            })
+            .clone()
+    }
+
+    fn protobuf_of_v3(&self) -> Document {
+        self.protobuf
+            .get_or_init(|| {
+                // What was written as JSON a moment ago can be read.
+                let json = serde_json::from_slice(&self.document_of_v3().plain()).unwrap_or_default();
+                Document::new(&protobuf_v3::document(&json), Some(&self.hash))
             })
             .clone()
     }

@@ -88,6 +88,8 @@ pub struct Server {
     pub figures: Figures,
     /// The parts of the control plane and how they are.
     pub components: Components,
+    /// The last events of watches, as they went out.
+    pub(crate) recent_events: forms::Recent,
     started: Hook,
     /// Discovery and OpenAPI documents.
     pub documents: nonresource::Documents,
@@ -142,6 +144,7 @@ impl Server {
                 figures: Figures::default(),
                 health,
                 components,
+                recent_events: forms::Recent::default(),
                 started,
                 documents,
                 registry,

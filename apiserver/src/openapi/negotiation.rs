@@ -11,6 +11,13 @@ pub(super) const V2: &[(&str, &str)] = &[
     ("application", "com.github.proto-openapi.spec.v2.v1.0+protobuf"),
 ];
 
+/// The forms of OpenAPI 3.0.
+pub(super) const V3: &[(&str, &str)] = &[
+    JSON,
+    ("application", "com.github.proto-openapi.spec.v3.v1.0+protobuf"),
+    ("application", "com.github.proto-openapi.spec.v3@v1.0+protobuf"),
+];
+
 /// The position of the offered type that the client likes best; nothing said means anything goes.
 pub(super) fn choose(accept: Option<&str>, offered: &[(&str, &str)]) -> Option<usize> {
     let accept = accept.filter(|it| !it.trim().is_empty()).unwrap_or("*/*");

@@ -3,9 +3,12 @@
 //!
 //! Values of any type (defaults, enumerations, extensions) are YAML texts there; JSON is YAML.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::v2::{self, Sink};
+use super::{
+    message::{Message, any, entries, list, named, only},
+    v2::{self, Sink},
+};
 
 /// The document as protobuf. Its parts come as they are made and are put in order at the end.
 #[derive(Debug, Default)]
@@ -14,10 +17,6 @@ pub(super) struct Protobuf {
     definitions: Message,
     parameters: Message,
 }
-
-/// A message in the making.
-#[derive(Debug, Default)]
-struct Message(Vec<u8>);
 
 // === impl Protobuf ===
 
@@ -58,23 +57,8 @@ impl Protobuf {
         let mut definitions = Message::default();
         definitions.message(1, &named("BearerToken", &only(2, &api_key)));
         document.message(13, &definitions);
-        document.0
+        document.finish()
     }
-}
-
-/// An entry of a map.
-fn named(name: &str, value: &Message) -> Message {
-    let mut entry = Message::default();
-    entry.text(1, name);
-    entry.message(2, value);
-    entry
-}
-
-/// A message that holds one other: a choice.
-fn only(number: u32, value: &Message) -> Message {
-    let mut choice = Message::default();
-    choice.message(number, value);
-    choice
 }
 
 fn path_item(item: &Value) -> Message {
@@ -206,7 +190,7 @@ fn schema(value: &Value) -> Message {
     for (name, property) in entries(value, "properties") {
         properties.message(1, &named(name, &schema(property)));
     }
-    if !properties.0.is_empty() {
+    if !properties.is_empty() {
         message.message(25, &properties);
     }
     if let Some(docs) = value.get("externalDocs") {
@@ -220,94 +204,4 @@ fn schema(value: &Value) -> Message {
     }
     message.extensions(31, value);
     message
-}
-
-fn any(value: &Value) -> Message {
-    let mut message = Message::default();
-    message.text(2, &value.to_string());
-    message
-}
-
-fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
-    value.get(field).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
-}
-
-fn entries<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
-    value.get(field).and_then(Value::as_object).into_iter().flat_map(Map::iter)
-}
-
-// === impl Message ===
-
-impl Message {
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(u8::try_from(value & 0x7f).unwrap_or_default() | 0x80);
-            value >>= 7;
-        }
-        self.0.push(u8::try_from(value).unwrap_or_default());
-    }
-
-    fn key(&mut self, number: u32, wire_type: u32) {
-        self.varint(u64::from(number << 3 | wire_type));
-    }
-
-    fn bytes(&mut self, number: u32, bytes: &[u8]) {
-        self.key(number, 2);
-        self.varint(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        self.0.extend_from_slice(bytes);
-    }
-
-    fn text(&mut self, number: u32, text: &str) {
-        self.bytes(number, text.as_bytes());
-    }
-
-    fn message(&mut self, number: u32, message: &Self) {
-        self.bytes(number, &message.0);
-    }
-
-    fn flag(&mut self, number: u32, flag: bool) {
-        self.key(number, 0);
-        self.varint(u64::from(flag));
-    }
-
-    fn text_of(&mut self, number: u32, value: &Value, field: &str) {
-        if let Some(text) = value.get(field).and_then(Value::as_str) {
-            self.text(number, text);
-        }
-    }
-
-    fn texts(&mut self, number: u32, value: &Value, field: &str) {
-        for text in list(value, field).iter().filter_map(Value::as_str) {
-            self.text(number, text);
-        }
-    }
-
-    fn flag_of(&mut self, number: u32, value: &Value, field: &str) {
-        if value.get(field).and_then(Value::as_bool) == Some(true) {
-            self.flag(number, true);
-        }
-    }
-
-    fn integer_of(&mut self, number: u32, value: &Value, field: &str) {
-        if let Some(integer) = value.get(field).and_then(Value::as_i64) {
-            self.key(number, 0);
-            self.varint(integer.cast_unsigned());
-        }
-    }
-
-    fn double_of(&mut self, number: u32, value: &Value, field: &str) {
-        if let Some(double) = value.get(field).and_then(Value::as_f64) {
-            self.key(number, 1);
-            self.0.extend_from_slice(&double.to_le_bytes());
-        }
-    }
-
-    /// All fields that begin with `x-`.
-    fn extensions(&mut self, number: u32, value: &Value) {
-        for (name, extension) in value.as_object().into_iter().flatten() {
-            if name.starts_with("x-") {
-                self.message(number, &named(name, &any(extension)));
-            }
-        }
-    }
 }

@@ -89,6 +89,21 @@ fn only_known_forms_are_given() {
 }
 
 #[test]
+fn a_document_of_v3_comes_as_protobuf_with_the_same_tag() {
+    let accept = Some("application/com.github.proto-openapi.spec.v3@v1.0+protobuf");
+    let Answer::Found { content_type, document, .. } = BUILT_IN.part("apis/apps/v1", accept, None) else {
+        panic!("not found");
+    };
+    assert_eq!(content_type, "application/com.github.proto-openapi.spec.v3.v1.0+protobuf");
+    let Answer::Found { document: json, .. } = BUILT_IN.part("apis/apps/v1", None, None) else {
+        panic!("not found");
+    };
+    assert_eq!(document.etag, json.etag);
+    let version = api_types::wire::protobuf::bytes_field(&document.plain(), 1).unwrap().map(<[u8]>::to_vec);
+    assert_eq!(version.as_deref(), Some(&b"3.0.0"[..]));
+}
+
+#[test]
 fn no_reference_dangles_and_no_operation_is_named_twice() {
     let mut ids = BTreeSet::new();
     for path in BUILT_IN.parts.keys() {

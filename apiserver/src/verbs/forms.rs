@@ -4,10 +4,14 @@
 //! The watch cache keeps forms in numbered slots and drops those that nobody uses for a while; this is where the numbers
 //! are given out.
 
-use std::sync::Arc;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Weak},
+};
 
 use api_types::{schema::TypeRef, wire};
 use bytes::{BufMut, Bytes, BytesMut};
+use parking_lot::Mutex;
 use serde_json::Value;
 use store::{Revision, cache::Object};
 
@@ -22,6 +26,74 @@ enum Slot {
     MetadataProtobuf,
     Gone,
     GoneProtobuf,
+    Added,
+    Modified,
+    AddedProtobuf,
+    ModifiedProtobuf,
+}
+
+/// How many bytes of events are kept for watchers that are a moment behind, in all.
+const RECENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The events that went out last, as they went out. Watchers that are told of one at about the same time send the same
+/// bytes, and a slow one holds no copy of its own.
+#[derive(Debug, Default)]
+pub(crate) struct Recent(Mutex<Ring>);
+
+#[derive(Debug, Default)]
+struct Ring {
+    frames: VecDeque<Frame>,
+    bytes: usize,
+}
+
+/// An event that is shared.
+#[derive(Clone, Debug)]
+struct Frame(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Frame {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Where an object remembers its event, for as long as somebody has it.
+type Remembered = Mutex<Weak<Vec<u8>>>;
+
+impl Recent {
+    /// An event that says an object was added or modified, made by the first who asks.
+    pub(super) fn event(
+        &self,
+        object: &Object,
+        added: bool,
+        protobuf: bool,
+        make: impl FnOnce() -> Vec<u8>,
+    ) -> Bytes {
+        let slot = match (added, protobuf) {
+            (true, false) => Slot::Added,
+            (false, false) => Slot::Modified,
+            (true, true) => Slot::AddedProtobuf,
+            (false, true) => Slot::ModifiedProtobuf,
+        };
+        let remembered = object.derived(slot as usize, |_| Remembered::default());
+        let mut remembered = remembered.lock();
+        let frame = remembered.upgrade().map(Frame).unwrap_or_else(|| {
+            let frame = Frame(Arc::new(make()));
+            *remembered = Arc::downgrade(&frame.0);
+            self.keep(frame.clone());
+            frame
+        });
+        Bytes::from_owner(frame)
+    }
+
+    fn keep(&self, frame: Frame) {
+        let mut ring = self.0.lock();
+        ring.bytes += frame.0.len();
+        ring.frames.push_back(frame);
+        while ring.bytes > RECENT_BYTES_MAX {
+            let Some(oldest) = ring.frames.pop_front() else { break };
+            ring.bytes -= oldest.0.len();
+        }
+    }
 }
 
 /// The object as a value. Null if its bytes are damaged.
@@ -80,11 +152,34 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use api_types::schema::schema;
     use serde_json::json;
     use store::cache::Header;
 
     use super::*;
+
+    #[test]
+    fn an_event_is_made_once_for_all_who_have_it_and_forgotten_after() {
+        let object = Object::detached("/a".into(), Revision(7), Bytes::from_static(b"{}"), Header::default());
+        let recent = Recent::default();
+        let made = Cell::new(0);
+        let event = |added, size: usize| {
+            recent.event(&object, added, false, || {
+                made.set(made.get() + 1);
+                vec![b'x'; size]
+            })
+        };
+        let (first, second) = (event(false, 10), event(false, 10));
+        assert_eq!((made.get(), first.as_ptr()), (1, second.as_ptr()));
+        drop((first, second));
+        event(false, 10);
+        assert_eq!(made.get(), 1, "the ring has it");
+        event(true, RECENT_BYTES_MAX);
+        event(false, 10);
+        assert_eq!(made.get(), 3, "what is too much was forgotten");
+    }
 
     #[test]
     fn every_form_is_of_the_same_object() {

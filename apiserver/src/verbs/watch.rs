@@ -55,7 +55,12 @@ struct Frames {
     asked: Option<u64>,
     /// When the last bookmark is due, if it wants any.
     farewell: Option<Instant>,
+    /// Whether what comes happens now, and is told to others at the same time.
+    live: bool,
 }
+
+/// From how many bytes on an event is shared by those who are told of it, rather than copied for each.
+const SHARED_MIN: usize = 1024;
 
 pub(super) async fn watch(server: &Arc<Server>, mut asked: Asked) -> Result<Answer, Status> {
     let mut options = List::read(&asked.query, asked.served.resource.as_ref(), true)?;
@@ -124,6 +129,7 @@ pub(super) async fn watch(server: &Arc<Server>, mut asked: Asked) -> Result<Answ
         shape: Shape::of(&asked)?,
         initial_events_end: options.send_initial_events == Some(true) && options.bookmarks,
         asked: version,
+        live: !matches!(from, WatchFrom::InitialState),
         farewell: lifetime.checked_sub(FAREWELL).filter(|_| bookmarks).map(|after| Instant::now() + after),
     };
     let watcher = cache.watch(from, filter);
@@ -234,9 +240,12 @@ fn too_old(error: &cache::Error, asked: Option<u64>) -> Status {
 fn stream(watcher: Watcher, frames: Frames, lifetime: Duration) -> Body {
     let end = Instant::now() + lifetime;
     let stopping = frames.server.runtime.tasks.stopping();
-    let state = Some((watcher, frames, stopping));
+    let state = Some((watcher, frames, stopping, None));
     let chunks = futures::stream::unfold(state, move |state| async move {
-        let (mut watcher, mut frames, stopping) = state?;
+        let (mut watcher, mut frames, stopping, mut carried) = state?;
+        if let Some(shared) = carried.take() {
+            return Some((Ok(shared), Some((watcher, frames, stopping, None))));
+        }
         let first = tokio::select! {
             biased;
             event = watcher.next() => event?,
@@ -245,7 +254,7 @@ fn stream(watcher: Watcher, frames: Frames, lifetime: Duration) -> Body {
                 match watcher.caught_up() {
                     Some(revision) => Ok(WatchEvent::Bookmark(revision)),
                     // It is behind and hears of what it misses until the end.
-                    None => return Some((Ok(Bytes::new()), Some((watcher, frames, stopping)))),
+                    None => return Some((Ok(Bytes::new()), Some((watcher, frames, stopping, None)))),
                 }
             }
             () = tokio::time::sleep_until(end) => return None,
@@ -256,7 +265,16 @@ fn stream(watcher: Watcher, frames: Frames, lifetime: Duration) -> Body {
         // Whatever waits already goes along, so that a burst costs few writes.
         while let Some(event) = next {
             match event {
-                Ok(event) => frames.put(&mut chunk, event),
+                Ok(event) => match frames.shared(&event) {
+                    Some(shared) if chunk.is_empty() => {
+                        return Some((Ok(shared), Some((watcher, frames, stopping, None))));
+                    }
+                    Some(shared) => {
+                        carried = Some(shared);
+                        break;
+                    }
+                    None => frames.put(&mut chunk, event),
+                },
                 Err(error) => {
                     chunk.put_slice(&frames.error(&too_old(&error, frames.asked)));
                     return Some((Ok::<_, std::convert::Infallible>(chunk.freeze()), None));
@@ -264,7 +282,7 @@ fn stream(watcher: Watcher, frames: Frames, lifetime: Duration) -> Body {
             }
             next = if chunk.len() < CHUNK { watcher.try_next().map(Ok) } else { None };
         }
-        Some((Ok(chunk.freeze()), Some((watcher, frames, stopping))))
+        Some((Ok(chunk.freeze()), Some((watcher, frames, stopping, carried))))
     });
     Body::from_stream(chunks.boxed())
 }
@@ -291,9 +309,37 @@ impl Frames {
                 self.put_object(chunk, "DELETED", &object, Some(revision));
             }
             WatchEvent::Bookmark(revision) => self.put_bookmark(chunk, revision, false),
-            WatchEvent::InitialEventsEnd(_) if !self.initial_events_end => {}
-            WatchEvent::InitialEventsEnd(revision) => self.put_bookmark(chunk, revision, true),
+            WatchEvent::InitialEventsEnd(revision) => {
+                self.live = true;
+                if self.initial_events_end {
+                    self.put_bookmark(chunk, revision, true);
+                }
+            }
         }
+    }
+
+    /// An event whose bytes are shared with the others who are told of it, if it is worth it.
+    fn shared(&self, event: &WatchEvent) -> Option<Bytes> {
+        let (object, added, name) = match event {
+            WatchEvent::Added(object) => (object, true, "ADDED"),
+            WatchEvent::Modified(object) => (object, false, "MODIFIED"),
+            WatchEvent::Deleted { .. } | WatchEvent::Bookmark(_) | WatchEvent::InitialEventsEnd(_) => {
+                return None;
+            }
+        };
+        let plain = self.shape.is_plain() && self.served.conversion.is_none();
+        if !self.live || !plain || object.bytes.len() < SHARED_MIN {
+            return None;
+        }
+        let protobuf = self.shape.media.format == Format::Protobuf;
+        Some(self.server.recent_events.event(object, added, protobuf, || {
+            let mut chunk = BytesMut::with_capacity(object.bytes.len() + 40);
+            if !self.put_shared(&mut chunk, name, object, None) {
+                return Vec::new();
+            }
+            chunk.into()
+        }))
+        .filter(|shared| !shared.is_empty())
     }
 
     fn put_object(&mut self, chunk: &mut BytesMut, kind: &str, object: &Object, deleted: Option<Revision>) {
