@@ -265,7 +265,7 @@ mod tests {
             namespace: "default".to_owned(),
             name: "c".to_owned(),
             object,
-            old,
+            old: old.into(),
             options: json!({"kind": "UpdateOptions"}),
             user,
             dry_run: false,

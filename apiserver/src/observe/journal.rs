@@ -83,8 +83,11 @@ impl Journal {
         revision: Revision,
     ) {
         let capacity = self.0.capacity.load(Ordering::Relaxed);
+        if capacity == 0 {
+            return;
+        }
         let resource = call.served.storage.resource.resource();
-        if capacity == 0 || UNTOLD.contains(&resource.resource.as_str()) {
+        if UNTOLD.contains(&resource.resource.as_str()) {
             return;
         }
         let entry = Entry {
@@ -98,7 +101,11 @@ impl Journal {
             namespace: object.namespace().to_owned(),
             name: object.name().to_owned(),
             uid: object.uid().to_owned(),
-            differences: before.map(|before| differences(before, object)).unwrap_or_default(),
+            // What changed in a secret is one, too.
+            differences: before
+                .filter(|_| resource.resource != "secrets")
+                .map(|before| differences(before, object))
+                .unwrap_or_default(),
         };
         let mut entries = self.0.entries.lock();
         while entries.len() >= capacity {
