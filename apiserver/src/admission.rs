@@ -17,6 +17,7 @@ mod persistent_volume_claim_resize;
 mod pod_resize_validator;
 mod pod_security;
 mod pod_topology_labels;
+mod policy_parameters;
 mod priority;
 mod role_escalation;
 mod runtime_class;
@@ -137,7 +138,8 @@ pub fn default_chain(server: Weak<Server>) -> Chain {
         Box::new(pod_topology_labels::PodTopologyLabels(server.clone())),
         Box::new(pod_resize_validator::PodResizeValidator(server.clone())),
         Box::new(role_escalation::RoleEscalation(server.clone())),
-        Box::new(device_access::DeviceAccess(server)),
+        Box::new(device_access::DeviceAccess(server.clone())),
+        Box::new(policy_parameters::PolicyParameters(server)),
     ])
 }
 

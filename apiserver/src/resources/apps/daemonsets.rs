@@ -68,7 +68,7 @@ impl Strategy for DaemonSets {
     }
 
     fn validate(cx: &Context<'_>, set: &DaemonSet) -> Faults {
-        validate_spec(set, &Rules::default().under(cx), false)
+        validate_spec(set, &Rules::default().under(cx))
     }
 
     fn prepare_for_update(_cx: &Context<'_>, set: &mut DaemonSet, old: &DaemonSet) {
@@ -79,9 +79,10 @@ impl Strategy for DaemonSets {
 
     fn validate_update(cx: &Context<'_>, set: &DaemonSet, old: &DaemonSet) -> Faults {
         let mut faults: Faults = workloads::selector_changed(set, old).into_iter().collect();
-        let rules = workloads::template_rules(cx, Some(old));
-        let malformed = selectors::has_invalid_value(old.selector());
-        faults.extend(validate_spec(set, &rules, malformed));
+        let mut rules = workloads::template_rules(cx, Some(old));
+        // Once the selector has bad values, those of affinities may be bad as well.
+        rules.invalid_affinity_values |= selectors::has_invalid_value(old.selector());
+        faults.extend(validate_spec(set, &rules));
         faults
     }
 
@@ -112,14 +113,11 @@ fn set_template_generation(set: &mut DaemonSet, generation: i64) {
     annotations.insert(TEMPLATE_GENERATION.to_owned(), generation.to_string());
 }
 
-fn validate_spec(set: &DaemonSet, rules: &Rules, invalid_selector_values: bool) -> Faults {
+fn validate_spec(set: &DaemonSet, rules: &Rules) -> Faults {
     let nothing = DaemonSetSpec::default();
     let spec = set.spec.as_ref().unwrap_or(&nothing);
     let path = Path::new("spec");
-    let leniency = Leniency {
-        invalid_values: rules.invalid_affinity_values || invalid_selector_values,
-        ..Leniency::default()
-    };
+    let leniency = Leniency { invalid_values: rules.invalid_affinity_values, ..Leniency::default() };
     let selector = (!pod_template::is_absent(&spec.selector)).then_some(&spec.selector);
     let selector_path = path.child("selector");
     let mut faults = selectors::validate(selector, leniency, &selector_path);
@@ -208,7 +206,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::resources::shared::testing::{check_create, created, defaulted, merged, updated};
+    use crate::resources::shared::testing::{
+        check_create, check_update, created, defaulted, merged, updated,
+    };
 
     fn set(more: Value) -> Value {
         let base = json!({
@@ -279,5 +279,22 @@ mod tests {
         let more = json!({"spec": {"template": {"spec": {"nodeSelector": {"a": "b"}}}}});
         let changed = updated::<DaemonSets>(merged(old.clone(), more), old);
         assert_eq!(generation(&changed), "2");
+    }
+
+    #[test]
+    fn bad_values_of_the_selector_excuse_those_of_affinity() {
+        let odd = json!([{"key": "a", "operator": "NotIn", "values": ["x x"]}]);
+        let term = json!({"labelSelector": {"matchExpressions": odd}, "topologyKey": "t"});
+        let affine =
+            json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}});
+        for (old, count) in [(json!({}), 1), (json!({"selector": {"matchExpressions": odd}}), 0)] {
+            let old = set(old);
+            let new = merged(old.clone(), json!({"spec": {"template": {"spec": affine.clone()}}}));
+            let faults = check_update::<DaemonSets>(new, old);
+            let of_affinity =
+                faults.iter().filter(|it| it.starts_with("spec.template.spec.affinity")).count();
+            let of_selector = faults.iter().filter(|it| it.starts_with("spec.selector")).count();
+            assert_eq!((of_affinity, of_selector), (count, 0), "{faults:?}");
+        }
     }
 }

@@ -90,14 +90,15 @@ impl Strategy for Jobs {
     fn validate_update(cx: &Context<'_>, job: &Job, old: &Job) -> Faults {
         let (no_spec, no_status) = (JobSpec::default(), JobStatus::default());
         let (new, was) = (job.spec.as_ref().unwrap_or(&no_spec), old.spec.as_ref().unwrap_or(&no_spec));
-        let rules = pod_template::rules(Some(&was.template)).under(cx);
+        let mut rules = pod_template::rules(Some(&was.template)).under(cx);
+        // Once the selector has bad values, those of affinities may be bad as well.
+        rules.invalid_affinity_values |= selectors::has_invalid_value(was.selector.as_ref());
         let labels = pod_template::labels(&was.template);
         let has_labels = [NAME_LABEL, UID_LABEL].iter().all(|label| labels.at(label).is_some());
         let mut faults = validate(job, &rules, has_labels);
         // Upstream looks at the spec twice.
-        let lenient = selectors::has_invalid_value(was.selector.as_ref());
         let path = Path::new("spec");
-        faults.extend(validate_spec(new, &rules, lenient, &path));
+        faults.extend(validate_spec(new, &rules, &path));
         faults.extend(completions(new, was, &path));
         faults.extend(internal::immutable(
             "*meta.LabelSelector",
@@ -184,7 +185,7 @@ fn validate(job: &Job, rules: &Rules, prefixed_labels: bool) -> Faults {
     let nothing = JobSpec::default();
     let spec = job.spec.as_ref().unwrap_or(&nothing);
     let mut faults = generated_selector(job, spec, prefixed_labels);
-    faults.extend(validate_spec(spec, rules, false, &Path::new("spec")));
+    faults.extend(validate_spec(spec, rules, &Path::new("spec")));
     if let Some(completions) = spec.completions.filter(|count| *count > 0 && is_indexed(spec)) {
         let name = job.metadata.name.text();
         let host = format!("{name}-{}", completions - 1);
@@ -199,14 +200,14 @@ fn validate(job: &Job, rules: &Rules, prefixed_labels: bool) -> Faults {
     faults
 }
 
-fn validate_spec(spec: &JobSpec, rules: &Rules, lenient: bool, path: &Path) -> Faults {
+fn validate_spec(spec: &JobSpec, rules: &Rules, path: &Path) -> Faults {
     let mut faults = spec::validate(spec, rules, path);
     let selector_path = path.child("selector");
     match &spec.selector {
         None => faults.push(Fault::required(&selector_path, "")),
         Some(selector) => {
             let leniency = selectors::Leniency {
-                invalid_values: lenient || rules.invalid_affinity_values,
+                invalid_values: rules.invalid_affinity_values,
                 ..selectors::Leniency::default()
             };
             faults.extend(selectors::validate(Some(selector), leniency, &selector_path));
@@ -337,7 +338,7 @@ mod tests {
 
     use super::*;
     use crate::resources::shared::testing::{
-        check_create, check_update, created, defaulted, merge, warnings,
+        check_create, check_update, created, defaulted, merge, merged, warnings,
     };
 
     fn job(more: Value) -> Value {
@@ -562,5 +563,25 @@ mod tests {
         assert_eq!(warnings::<Jobs>(object.clone()), Vec::<String>::new());
         object["metadata"]["name"] = json!("a.b");
         assert_eq!(warnings::<Jobs>(object).len(), 1);
+    }
+
+    #[test]
+    fn bad_values_of_the_selector_excuse_those_of_affinity() {
+        let odd = json!([{"key": "a", "operator": "NotIn", "values": ["x x"]}]);
+        let term = json!({"labelSelector": {"matchExpressions": odd}, "topologyKey": "t"});
+        let affine =
+            json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}});
+        for (old, count) in [(json!({}), 2), (json!({"selector": {"matchExpressions": odd}}), 0)] {
+            let old = job(merged(
+                json!({"manualSelector": true, "selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}}}),
+                old,
+            ));
+            let new = merged(old.clone(), json!({"spec": {"template": {"spec": affine.clone()}}}));
+            let faults = check_update::<Jobs>(new, old);
+            let of_affinity =
+                faults.iter().filter(|it| it.starts_with("spec.template.spec.affinity")).count();
+            let of_selector = faults.iter().filter(|it| it.starts_with("spec.selector")).count();
+            assert_eq!((of_affinity, of_selector), (count, 0), "{faults:?}");
+        }
     }
 }

@@ -175,12 +175,20 @@ pub(crate) fn amount(value: &IntOrString) -> i64 {
     match value {
         IntOrString::Int(number) => i64::from(*number),
         IntOrString::String(text) => {
-            let digits = text.strip_suffix('%').unwrap_or(text);
+            let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
             // Too many digits are too much, not nothing.
-            if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-                0
-            } else {
-                digits.parse().unwrap_or(i64::MAX)
+            let number = |text: &str| text.parse().unwrap_or(i64::MAX);
+            match (text.strip_suffix('%'), text.strip_prefix(['+', '-'])) {
+                (Some(percents), _) if digits(percents) => number(percents),
+                (None, Some(signed)) if digits(signed) => {
+                    if text.starts_with('-') {
+                        -number(signed)
+                    } else {
+                        number(signed)
+                    }
+                }
+                (None, None) if digits(text) => number(text),
+                _ => 0,
             }
         }
     }
@@ -282,6 +290,9 @@ mod tests {
             (IntOrString::String("101%".to_owned()), 0, true, 101),
             (IntOrString::String("10".to_owned()), 1, false, 10),
             (IntOrString::String("x".to_owned()), 1, false, 0),
+            (IntOrString::String("-5".to_owned()), 1, false, -5),
+            (IntOrString::String("+5".to_owned()), 1, false, 5),
+            (IntOrString::String("-5%".to_owned()), 1, false, 0),
         ] {
             assert_eq!(int_or_percent(&value, &path).len(), faults, "{value:?}");
             assert_eq!(above_all(&value, &path).is_some(), above, "{value:?}");
