@@ -31,13 +31,24 @@ pub fn concerns(meta: &Meta, finalizer: &str) -> bool {
     meta.is_terminating() == meta.has_finalizer(finalizer)
 }
 
-/// Takes a finalizer away.
+/// Takes a finalizer away, if nothing else has changed.
 pub fn without(resource: &Resource, meta: &Meta, finalizer: &str) -> Request {
-    let rest: Vec<&str> = meta.finalizers.iter().map(|it| &**it).filter(|it| *it != finalizer).collect();
-    set(resource, meta, &rest)
+    set(resource, meta, &rest(meta, finalizer))
+}
+
+/// Takes a finalizer away, whatever else has changed: for plans that have written the object before.
+pub fn without_then(resource: &Resource, meta: &Meta, finalizer: &str) -> Request {
+    merge(resource, meta, &rest(meta, finalizer)).if_same(&meta.uid)
+}
+
+fn rest<'a>(meta: &'a Meta, finalizer: &str) -> Vec<&'a str> {
+    meta.finalizers.iter().map(|it| &**it).filter(|it| *it != finalizer).collect()
 }
 
 fn set(resource: &Resource, meta: &Meta, finalizers: &[&str]) -> Request {
+    merge(resource, meta, finalizers).if_unchanged(meta)
+}
+
+fn merge(resource: &Resource, meta: &Meta, finalizers: &[&str]) -> Request {
     Request::merge(resource.clone(), meta.key(), json!({"metadata": {"finalizers": finalizers}}))
-        .if_unchanged(meta)
 }

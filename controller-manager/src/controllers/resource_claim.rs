@@ -1,8 +1,8 @@
 //! ResourceClaim: a Pod that names a template of a claim gets a claim of its own; and whoever no longer uses a claim gives
 //! it back.
 //!
-//! The Pod's half ([`PodClaims`]) makes claims and tells their names in the Pod's status. The claim's half ([`ClaimUses`])
-//! takes Pods that have ended off `status.reservedFor`; when nobody is left, the devices are free again, and the claim that
+//! The Pod's half ([`PodClaims`]) makes claims and tells their names in the Pod's status; and where a Pod came to its node
+//! without the scheduler it enters it as a user of its claims. The claim's half ([`ClaimUses`]) takes Pods that have ended off `status.reservedFor`; when nobody is left, the devices are free again, and the claim that
 //! was made for one Pod goes.
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -25,6 +25,8 @@ use crate::{
 const POD_CLAIM: &str = "resource.kubernetes.io/pod-claim-name";
 /// Keeps a claim while it has devices.
 const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
+/// A claim has at most so many users.
+const USERS_MAX: usize = 256;
 /// Who owns the part of a Pod's status that names its claims.
 const MANAGER: &str = "ResourceClaimController";
 
@@ -40,6 +42,8 @@ pub struct Needs {
     made: BTreeMap<String, Arc<ResourceClaim>>,
     /// The templates it names, by name.
     templates: BTreeMap<Box<str>, Arc<ResourceClaimTemplate>>,
+    /// The claims it names, if it is on a node.
+    named: Vec<Arc<ResourceClaim>>,
 }
 
 /// Gives claims back.
@@ -73,10 +77,20 @@ impl Controller for PodClaims {
 
     fn triggers(&self, on: &mut Triggers<Pod>) {
         on.changes::<Pod>(|change, _| {
-            let needs = |pod: &&Arc<Pod>| pod.spec.resource_claims.iter().any(|it| it.template().is_some());
+            let needs = |pod: &&Arc<Pod>| !pod.spec.resource_claims.is_empty();
             change.after().filter(needs).map(|pod| pod.key()).into_iter().collect()
         });
         on.owned::<ResourceClaim>();
+        // A Pod on a node is entered once the claim has devices.
+        on.mapped::<ResourceClaim>(|claim, caches| {
+            let pods = caches.read::<Pod>().in_namespace(&claim.metadata.namespace);
+            let names = |pod: &&Arc<Pod>| {
+                let mut claims = pod.spec.resource_claims.iter();
+                !pod.spec.node_name.is_empty()
+                    && claims.any(|it| *it.resource_claim_name == *claim.metadata.name)
+            };
+            pods.iter().filter(names).map(|pod| pod.key()).collect()
+        });
         // Somebody may wait for it.
         on.mapped::<ResourceClaimTemplate>(|template, caches| {
             let pods = caches.read::<Pod>().in_namespace(&template.metadata.namespace);
@@ -89,17 +103,25 @@ impl Controller for PodClaims {
 
     fn observe(&self, root: &Key, caches: &Caches) -> Option<Needs> {
         let pod = caches.read::<Pod>().get(root)?;
-        let named: Vec<_> = pod.spec.resource_claims.iter().filter_map(|it| it.template()).collect();
-        if named.is_empty() {
+        let wanted: Vec<_> = pod.spec.resource_claims.iter().filter_map(|it| it.template()).collect();
+        let claims = caches.read::<ResourceClaim>();
+        let of_name = |name: &str| claims.get(&Key::new(&root.namespace, name));
+        let named: Vec<_> = if pod.spec.node_name.is_empty() {
+            // The scheduler sees to it.
+            Vec::new()
+        } else {
+            pod.spec.resource_claims.iter().filter_map(|it| of_name(&it.resource_claim_name)).collect()
+        };
+        if wanted.is_empty() && named.is_empty() {
             return None;
         }
         let templates = caches.read::<ResourceClaimTemplate>();
         let template = |name: &str| Some((name.into(), templates.get(&Key::new(&root.namespace, name))?));
-        let templates = named.into_iter().filter_map(template).collect();
-        let claims = caches.read::<ResourceClaim>().controlled_by(&pod.metadata.uid);
+        let templates = wanted.into_iter().filter_map(template).collect();
+        let claims = claims.controlled_by(&pod.metadata.uid);
         let of =
             |claim: Arc<ResourceClaim>| Some((claim.metadata.annotations.get(POD_CLAIM)?.to_owned(), claim));
-        Some(Needs { made: claims.into_iter().filter_map(of).collect(), templates, pod })
+        Some(Needs { made: claims.into_iter().filter_map(of).collect(), templates, named, pod })
     }
 
     fn reconcile(&self, needs: &Needs, _now: Timestamp) -> Plan {
@@ -138,7 +160,7 @@ impl Controller for PodClaims {
             .map(|it| json!({"name": it.name, "resourceClaimName": it.resource_claim_name}))
             .collect();
         if told.is_empty() || told.iter().all(|it| known.contains(it)) {
-            return plan;
+            return reserve(plan, needs);
         }
         let object = json!({
             "apiVersion": "v1",
@@ -148,8 +170,38 @@ impl Controller for PodClaims {
         });
         let patch = Patch::Apply { object: Arc::new(object), manager: MANAGER, force: true };
         plan.why = "the Pod does not know its claims yet".into();
-        plan.then(Request::patch(PODS, pod.key(), patch).on("status").if_same(&pod.metadata.uid))
+        let tell = Request::patch(PODS, pod.key(), patch).on("status").if_same(&pod.metadata.uid);
+        reserve(plan.then(tell), needs)
     }
+}
+
+/// Enters a Pod that is on a node as a user of those of its claims that have devices, where the scheduler has not.
+fn reserve(mut plan: Plan, needs: &Needs) -> Plan {
+    let pod = &needs.pod;
+    if pod.spec.node_name.is_empty() {
+        return plan;
+    }
+    for claim in needs.named.iter().chain(needs.made.values()) {
+        let users = &claim.status.reserved_for;
+        let is_user = users.iter().any(|it| it.uid == pod.metadata.uid);
+        if claim.status.allocation.is_none() || is_user || users.len() >= USERS_MAX {
+            continue;
+        }
+        plan.why = format!("the Pod is on a node and no user of claim {} yet", claim.metadata.name).into();
+        let mut all: Vec<Value> = users.iter().map(to_value).collect();
+        all.push(json!({"resource": "pods", "name": pod.metadata.name, "uid": pod.metadata.uid}));
+        let status = Request::status(RESOURCE_CLAIMS, claim.key(), json!({ "reservedFor": all }));
+        plan = plan.then(status.if_unchanged(&claim.metadata));
+    }
+    plan
+}
+
+fn to_value(user: &Consumer) -> Value {
+    let mut value = json!({"resource": user.resource, "name": user.name, "uid": user.uid});
+    if !user.api_group.is_empty() {
+        value["apiGroup"] = user.api_group.as_ref().into();
+    }
+    value
 }
 
 fn create(pod: &Pod, name: &str, template: &ResourceClaimTemplate) -> Request {
@@ -193,7 +245,9 @@ impl Controller for ClaimUses {
         let pods = caches.read::<Pod>();
         let at_work = |name: &str, uid: &str| {
             let pod = pods.get_same(&Key::new(&root.namespace, name), uid);
-            pod.is_some_and(|pod| !pod.is_finished())
+            // One that is to go before it came to a node never will.
+            let never_was = |pod: &Pod| pod.metadata.is_terminating() && pod.spec.node_name.is_empty();
+            pod.is_some_and(|pod| !pod.is_finished() && !never_was(&pod))
         };
         let uses = |it: &&Consumer| {
             // Only Pods are known here.
@@ -214,31 +268,28 @@ impl Controller for ClaimUses {
             return Plan::because("a Pod that uses the claim may be new")
                 .look_again(std::time::Duration::from_secs(1));
         }
+        let ours = meta.has_finalizer(FINALIZER);
+        let let_go = || protection::without_then(&RESOURCE_CLAIMS, meta, FINALIZER);
+        let write = |status: Value| Request::status(RESOURCE_CLAIMS, claim.key(), status).if_unchanged(meta);
         if users.len() < before {
-            let left: Vec<Value> = users
-                .iter()
-                .map(|it| {
-                    let mut value = json!({"resource": it.resource, "name": it.name, "uid": it.uid});
-                    if !it.api_group.is_empty() {
-                        value["apiGroup"] = it.api_group.as_ref().into();
-                    }
-                    value
-                })
-                .collect();
-            let status = if left.is_empty() {
-                json!({"reservedFor": null, "allocation": null, "devices": null})
-            } else {
-                json!({"reservedFor": left})
-            };
-            return Plan::because(format!("{} Pods no longer use the claim", before - users.len()))
-                .then(Request::status(RESOURCE_CLAIMS, claim.key(), status).if_unchanged(meta));
+            let plan = Plan::because(format!("{} Pods no longer use the claim", before - users.len()));
+            if !users.is_empty() {
+                let left: Vec<Value> = users.iter().map(to_value).collect();
+                return plan.then(write(json!({"reservedFor": left})));
+            }
+            if !ours {
+                return plan.then(write(json!({"reservedFor": null})));
+            }
+            // What the scheduler has allocated is free again with its last user.
+            let free = json!({"reservedFor": null, "allocation": null, "devices": null});
+            return plan.then(write(free)).then(let_go());
         }
-        if !allocated && users.is_empty() && meta.has_finalizer(FINALIZER) {
-            return Plan::because("the claim has no devices to be kept for").then(protection::without(
-                &RESOURCE_CLAIMS,
-                meta,
-                FINALIZER,
-            ));
+        if ours && meta.is_terminating() && users.is_empty() {
+            let mut plan = Plan::because("the claim is to go, and nobody uses it");
+            if allocated {
+                plan = plan.then(write(json!({"allocation": null, "devices": null})));
+            }
+            return plan.then(let_go());
         }
         if *is_done && users.is_empty() && !meta.is_terminating() {
             return Plan::because("the Pod that the claim was made for has ended")
@@ -327,6 +378,11 @@ mod tests {
             claim["metadata"]["finalizers"] = json!([FINALIZER]);
             claim
         };
+        let going = |status: Value| {
+            let mut claim = finalized(status);
+            claim["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+            claim
+        };
         for (name, phase, claim, why) in [
             (
                 "used",
@@ -340,7 +396,14 @@ mod tests {
                 claim(&json!({"status": {"allocation": {}, "reservedFor": reserved()}})),
                 "1 Pods no longer use the claim",
             ),
-            ("free", "Succeeded", finalized(json!({})), "the claim has no devices to be kept for"),
+            // The scheduler puts the finalizer on before it says which devices.
+            (
+                "about to be allocated",
+                "Running",
+                finalized(json!({})),
+                "the claim is used, or nobody has to give it back",
+            ),
+            ("free", "Running", going(json!({"allocation": {}})), "the claim is to go, and nobody uses it"),
             ("done", "Succeeded", claim(&json!({})), "the Pod that the claim was made for has ended"),
         ] {
             let caches =
@@ -348,5 +411,72 @@ mod tests {
             let uses = ClaimUses.observe(&Key::new("ns", "p-gpu-1"), &caches).unwrap();
             assert_eq!(ClaimUses.reconcile(&uses, Timestamp::UNIX_EPOCH).why.to_string(), why, "{name}");
         }
+    }
+
+    #[test]
+    fn only_what_the_scheduler_allocated_is_freed_with_its_last_user() {
+        let reserved = json!([{"resource": "pods", "name": "p", "uid": "p"}]);
+        for (finalizers, expected) in [
+            (
+                json!([FINALIZER]),
+                vec![json!({"reservedFor": null, "allocation": null, "devices": null}), json!([])],
+            ),
+            (json!([]), vec![json!({"reservedFor": null})]),
+        ] {
+            let mut claim = claim(&json!({"status": {"allocation": {}, "reservedFor": reserved}}));
+            claim["metadata"]["finalizers"] = finalizers.clone();
+            let caches =
+                Filled::new().with::<Pod>([pod("Failed", json!([]))]).with::<ResourceClaim>([claim]).caches();
+            let uses = ClaimUses.observe(&Key::new("ns", "p-gpu-1"), &caches).unwrap();
+            let plan = ClaimUses.reconcile(&uses, Timestamp::UNIX_EPOCH);
+            let did: Vec<Value> = plan
+                .writes
+                .iter()
+                .map(|write| match write {
+                    Write::Request(request) => match &request.verb {
+                        Verb::Merge(document) if request.subresource == "status" => {
+                            document["status"].clone()
+                        }
+                        Verb::Merge(document) => document["metadata"]["finalizers"].clone(),
+                        other => panic!("{other:?}"),
+                    },
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            assert_eq!(did, expected, "{finalizers}");
+        }
+    }
+
+    #[test]
+    fn a_pod_on_a_node_is_entered_as_a_user_of_what_has_devices() {
+        let look = |node: &str, status: Value| {
+            let mut pod = pod("Pending", json!([]));
+            pod["spec"] =
+                json!({"nodeName": node, "resourceClaims": [{"name": "own", "resourceClaimName": "x"}]});
+            let claim = json!({"metadata": {"namespace": "ns", "name": "x", "uid": "x", "resourceVersion": "3"}, "status": status});
+            let caches = Filled::new()
+                .with::<Pod>([pod])
+                .with::<ResourceClaim>([claim])
+                .with::<ResourceClaimTemplate>([])
+                .caches();
+            let needs = PodClaims.observe(&Key::new("ns", "p"), &caches)?;
+            let plan = PodClaims.reconcile(&needs, Timestamp::UNIX_EPOCH);
+            plan.writes.first().map(|write| match write {
+                Write::Request(request) => match &request.verb {
+                    Verb::Merge(document) => document["status"]["reservedFor"].clone(),
+                    other => panic!("{other:?}"),
+                },
+                other => panic!("{other:?}"),
+            })
+        };
+        let me = || json!({"resource": "pods", "name": "p", "uid": "p"});
+        let other = || json!({"resource": "pods", "name": "o", "uid": "o"});
+        assert_eq!(
+            look("n", json!({"allocation": {}, "reservedFor": [other()]})),
+            Some(json!([other(), me()]))
+        );
+        assert_eq!(look("n", json!({"allocation": {}, "reservedFor": [me()]})), None, "it is");
+        assert_eq!(look("n", json!({})), None, "there are no devices yet");
+        assert_eq!(look("", json!({"allocation": {}})), None, "the scheduler sees to it");
     }
 }

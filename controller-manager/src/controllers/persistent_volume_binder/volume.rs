@@ -186,10 +186,9 @@ fn release(volume: &PersistentVolume, why: &'static str) -> Plan {
             Deletion::Ours => {
                 let mut plan = plan;
                 if volume.metadata.has_finalizer(provision::FINALIZER) {
-                    let request =
-                        protection::without(&PERSISTENT_VOLUMES, &volume.metadata, provision::FINALIZER);
-                    // Its phase may just have been written.
-                    plan = plan.then(request.if_same(&volume.metadata.uid));
+                    let finalizer = provision::FINALIZER;
+                    plan =
+                        plan.then(protection::without_then(&PERSISTENT_VOLUMES, &volume.metadata, finalizer));
                 }
                 if volume.metadata.is_terminating() {
                     return plan;
