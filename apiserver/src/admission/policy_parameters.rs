@@ -267,7 +267,7 @@ mod tests {
             namespace: String::new(),
             name: "p".to_owned(),
             object,
-            old,
+            old: old.into(),
             options: json!({}),
             user,
             dry_run: false,
