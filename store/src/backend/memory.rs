@@ -196,8 +196,9 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn histories_fit_together() {
         let place = Arc::new(Steady(Arc::new(Memory::new(&Tasks::new()))));
-        let events = conformance::histories::check(place, conformance::histories::length()).await;
-        assert!(events > 100, "{events}");
+        let summary = conformance::histories::check(place, conformance::histories::length()).await;
+        summary.tried();
+        assert!(summary.listed > 0, "{summary:?}");
     }
 
     #[tokio::test(start_paused = true)]

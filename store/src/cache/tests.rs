@@ -856,19 +856,35 @@ fn metrics_register_once_under_upstreams_names() {
 struct Through {
     store: Arc<Memory>,
     cache: Cache,
-    _tasks: Tasks,
+    tasks: Tasks,
 }
 
 impl Through {
     async fn new() -> Self {
+        Self::over(Arc::new(Memory::new(&Tasks::new()))).await
+    }
+
+    async fn over(store: Arc<Memory>) -> Self {
         let tasks = Tasks::new();
-        let store = Arc::new(Memory::new(&tasks));
         let verbatim: Describe = Arc::new(|_, value, _| Ok((value, Header::default())));
         // Bookmarks stand for progress here.
         let config = Config { bookmark_period: Duration::from_millis(1), ..Config::default() };
         let cache = start("all", Arc::clone(&store) as Arc<dyn Backend>, "/", verbatim, config, &tasks);
         cache.ready().await;
-        Self { store, cache, _tasks: tasks }
+        Self { store, cache, tasks }
+    }
+
+    /// An answer, unless the server has ended.
+    async fn serve<T>(&self, answer: impl Future<Output = Result<T, Error>>) -> backend::Result<T> {
+        let stopping = self.tasks.stopping();
+        tokio::select! {
+            biased;
+            () = stopping.cancelled() => {
+                let reason = "the server has ended".to_owned();
+                Err(backend::Error::Unavailable { reason, outcome_unknown: false })
+            }
+            answer = answer => answer.map_err(failure),
+        }
     }
 }
 
@@ -911,15 +927,18 @@ impl Backend for Through {
 
     fn get(&self, key: &str) -> BoxFuture<'_, backend::Result<Option<Entry>>> {
         let key = key.to_owned();
-        async move { Ok(self.cache.get(&key, true).await.map_err(failure)?.map(|object| entry(&object))) }
-            .boxed()
+        async move {
+            let found = self.serve(self.cache.get(&key, true)).await?;
+            Ok(found.map(|object| entry(&object)))
+        }
+        .boxed()
     }
 
     fn range(&self, range: Range) -> BoxFuture<'_, backend::Result<Page>> {
         async move {
-            let fresh = self.cache.fresh().await.map_err(failure)?;
+            let fresh = self.serve(self.cache.fresh()).await?;
             let snapshot = match range.at {
-                Some(at) => self.cache.at(at).await.map_err(failure)?,
+                Some(at) => self.serve(self.cache.at(at)).await?,
                 None => fresh,
             };
             let limit = if range.limit == 0 { usize::MAX } else { range.limit };
@@ -939,7 +958,7 @@ impl Backend for Through {
         let filter = Filter { bookmarks: true, ..Filter::prefix(prefix) };
         let watcher = self.cache.watch(WatchFrom::After(after), filter).unwrap();
         let events = watcher.into_stream().map(|event| {
-            Ok(vec![match event.map_err(failure)? {
+            Ok(match event.map_err(failure)? {
                 WatchEvent::Added(object) => {
                     Event::Put { entry: entry(&object), created: true, previous: None }
                 }
@@ -952,9 +971,10 @@ impl Backend for Through {
                 WatchEvent::Bookmark(revision) | WatchEvent::InitialEventsEnd(revision) => {
                     Event::Progress(revision)
                 }
-            }])
+            })
         });
-        async move { Ok(events.boxed()) }.boxed()
+        let batches = events.ready_chunks(100).map(|events| events.into_iter().collect());
+        async move { Ok(batches.boxed()) }.boxed()
     }
 
     fn revision(&self) -> BoxFuture<'_, backend::Result<Revision>> {
@@ -964,4 +984,34 @@ impl Backend for Through {
     fn compact(&self, revision: Revision) -> BoxFuture<'_, backend::Result<()>> {
         self.store.compact(revision)
     }
+}
+
+/// Servers that come and go over one store, each with a cache of its own that has a list and no history.
+struct Servers {
+    store: Arc<Memory>,
+    now: Mutex<Arc<Through>>,
+}
+
+impl conformance::histories::Place for Servers {
+    fn store(&self) -> Option<Arc<dyn Backend>> {
+        Some(Arc::clone(&*self.now.lock()) as Arc<dyn Backend>)
+    }
+
+    fn fault(&self) -> BoxFuture<'_, ()> {
+        async {
+            let next = Arc::new(Through::over(Arc::clone(&self.store)).await);
+            let before = std::mem::replace(&mut *self.now.lock(), next);
+            before.tasks.stop();
+        }
+        .boxed()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn histories_fit_together_through_caches_that_come_and_go() {
+    let store = Arc::new(Memory::new(&Tasks::new()));
+    let now = Mutex::new(Arc::new(Through::over(Arc::clone(&store)).await));
+    let place = Arc::new(Servers { store, now });
+    let summary = conformance::histories::check(place, conformance::histories::length()).await.tried();
+    assert!(summary.faults > 0 && summary.broken > 0, "{summary:?}");
 }

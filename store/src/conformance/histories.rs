@@ -101,6 +101,7 @@ struct World {
     known: AtomicU64,
     /// The last revision, when there is one.
     end: AtomicU64,
+    summary: Mutex<Summary>,
 }
 
 /// Numbers that are the same in each run.
@@ -132,11 +133,32 @@ fn key_of(event: &Event) -> &str {
     }
 }
 
+/// How much happened in a history, so that a test can see that it was put to the test.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Revisions of keys that were written.
+    pub events: usize,
+    /// Writes that were refused because somebody else was there first.
+    pub conflicts: usize,
+    /// Writes of which it was not told whether they happened.
+    pub unknown: usize,
+    /// Faults that were caused.
+    pub faults: usize,
+    /// Compactions that the store did.
+    pub compactions: usize,
+    /// Watches that were let go and taken up again where they were.
+    pub dropped: usize,
+    /// Watches that broke, or could not be opened, and were taken up again.
+    pub broken: usize,
+    /// Watches that had been away for so long that they had to list.
+    pub listed: usize,
+}
+
 /// Lets everybody loose on an empty store for a while, and checks what they saw. Returns how much happened.
 ///
 /// # Panics
 /// If it does not fit together.
-pub async fn check(place: Arc<dyn Place>, length: Duration) -> usize {
+pub async fn check(place: Arc<dyn Place>, length: Duration) -> Summary {
     let world = World {
         place,
         clock: AtomicU64::new(1),
@@ -146,6 +168,7 @@ pub async fn check(place: Arc<dyn Place>, length: Duration) -> usize {
         truth: Mutex::default(),
         known: AtomicU64::new(1),
         end: AtomicU64::new(u64::MAX),
+        summary: Mutex::default(),
     };
     let work = async {
         let writers = join_all((0..WRITERS).map(|n| world.write(n)));
@@ -189,13 +212,17 @@ impl World {
             tokio::time::sleep(Duration::from_millis(50 + dice.roll(150))).await;
             if dice.roll(3) > 0 {
                 self.place.fault().await;
+                self.summary.lock().faults += 1;
                 continue;
             }
             // Never past what the truth is known up to.
             let known = self.known.load(Ordering::SeqCst);
             if let Some(store) = self.place.store() {
+                let compacted = store.compact(Revision(known.saturating_sub(KEEP).max(1))).await;
                 // If it is away just now, the next time will do.
-                let _ = store.compact(Revision(known.saturating_sub(KEEP).max(1))).await;
+                if compacted.is_ok() && known > KEEP {
+                    self.summary.lock().compactions += 1;
+                }
             }
         }
         self.over.store(true, Ordering::SeqCst);
@@ -324,7 +351,10 @@ impl World {
                         if batches == 0 || is_done(at) {
                             // Away for a while.
                             drop(stream);
-                            tokio::time::sleep(Duration::from_millis(dice.roll(60))).await;
+                            self.summary.lock().dropped += 1;
+                            // Now and then for so long that the store has forgotten where this was.
+                            let away = if dice.roll(5) == 0 { 600 } else { 60 };
+                            tokio::time::sleep(Duration::from_millis(dice.roll(away))).await;
                             break None;
                         }
                         match tokio::time::timeout(Duration::from_millis(30), stream.next()).await {
@@ -339,7 +369,10 @@ impl World {
                                 }
                             }
                             Ok(Some(Err(error))) => break Some(error),
-                            Ok(None) => break None,
+                            Ok(None) => {
+                                self.summary.lock().broken += 1;
+                                break None;
+                            }
                             Err(_) => {
                                 if let Some(store) = self.place.store() {
                                     store.request_progress(prefix);
@@ -356,9 +389,13 @@ impl World {
                     let page = self.insist(async |store| store.range(range()).await).await;
                     assert!(page.revision >= at, "the store is at {} and was at {at}", page.revision);
                     at = page.revision;
+                    self.summary.lock().listed += 1;
                     seen.push(Watched::Listed(at, page.entries));
                 }
-                Some(Error::Unavailable { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
+                Some(Error::Unavailable { .. }) => {
+                    self.summary.lock().broken += 1;
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
                 Some(error) => panic!("{error}"),
                 None => {}
             }
@@ -366,7 +403,7 @@ impl World {
         (prefix, seen)
     }
 
-    fn verify(&self, watched: &[(&'static str, Vec<Watched>)]) -> usize {
+    fn verify(&self, watched: &[(&'static str, Vec<Watched>)]) -> Summary {
         let truth = self.truth.lock();
         assert!(truth.is_sorted_by(|a, b| revision(a) < revision(b)), "each revision is one event");
         verify_writes(&truth, &self.writes.lock());
@@ -374,7 +411,27 @@ impl World {
         for (prefix, seen) in watched {
             verify_watch(&truth, prefix, seen);
         }
-        truth.len()
+        let count = |outcome| self.writes.lock().iter().filter(|write| write.outcome == outcome).count();
+        Summary {
+            events: truth.len(),
+            conflicts: count(Outcome::Refused),
+            unknown: count(Outcome::Unknown),
+            ..*self.summary.lock()
+        }
+    }
+}
+
+// === impl Summary ===
+
+impl Summary {
+    /// Sees to it that the history was one: with conflicts, compactions, and watches that were let go.
+    ///
+    /// # Panics
+    /// If it was not.
+    pub fn tried(self) -> Self {
+        assert!(self.events > 100, "{self:?}");
+        assert!([self.conflicts, self.compactions, self.dropped].iter().all(|n| *n > 0), "{self:?}");
+        self
     }
 }
 

@@ -492,8 +492,9 @@ async fn histories_fit_together_over_restarts() {
     let path = directory.path().join("store");
     let store = Mutex::new(Some(Arc::new(open(&path))));
     let place = Arc::new(Restarting { path, store });
-    let events = conformance::histories::check(place, conformance::histories::length()).await;
-    assert!(events > 100, "{events}");
+    let summary = conformance::histories::check(place, conformance::histories::length()).await;
+    summary.tried();
+    assert!(summary.faults > 0 && summary.broken > 0 && summary.listed > 0, "{summary:?}");
 }
 
 #[tokio::test]

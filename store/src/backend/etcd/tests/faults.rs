@@ -181,8 +181,10 @@ async fn histories_fit_together_although_etcd_comes_and_goes() {
         let store = Arc::new(Etcd::connect(reached, &tasks).await.unwrap());
         let server = tokio::sync::Mutex::new(server);
         let place = Arc::new(Failing { server, gate, store, times: AtomicU64::new(0) });
-        let events = conformance::histories::check(place, 2 * conformance::histories::length()).await;
-        assert!(events > 100, "{events}");
+        let summary = conformance::histories::check(place, 2 * conformance::histories::length()).await;
+        // Its streams outlive all that, so that none is broken.
+        summary.tried();
+        assert!(summary.faults > 1 && summary.unknown > 0, "{summary:?}");
         tasks.drain(Duration::from_secs(5)).await;
     }
 }
