@@ -4,7 +4,7 @@
 mod faults;
 mod server;
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use futures::StreamExt;
 use proptest::{strategy::ValueTree, test_runner::TestRunner};
@@ -54,10 +54,14 @@ async fn revisions(stream: &mut EventStream, count: usize) -> Vec<u64> {
 }
 
 async fn conforms(change: impl Fn(Options) -> Options + Sync) {
-    let change = &change;
+    conforms_on("etcd".into(), change).await;
+}
+
+async fn conforms_on(program: PathBuf, change: impl Fn(Options) -> Options + Sync) {
+    let (change, program) = (&change, &program);
     futures::stream::iter(conformance::cases())
         .for_each_concurrent(AT_ONCE, |case| async move {
-            let server = Server::start().await;
+            let server = Server::start_program(program.clone()).await;
             let tasks = Tasks::new();
             let store = Etcd::connect(change(options(&server)), &tasks).await.unwrap();
             case.run(Arc::new(store)).await;
@@ -80,20 +84,22 @@ async fn etcd_means_the_same_under_another_prefix() {
     }
 }
 
-/// The other way to know how far a watch is, which older etcds cannot be trusted with.
+/// The other way to know how far a watch is, which older etcds cannot be trusted with, and newer ones are found out to have.
 #[tokio::test]
 async fn etcd_means_the_same_when_it_is_asked_for_progress() {
-    if !installed() {
-        return;
-    }
-    let version = server::version();
-    if !feed::answers_progress(&version) {
-        println!(
-            "skipped: etcd {version} does not tell reliably how far a watch is (3.4.31, 3.5.13 and newer do)"
-        );
-        return;
-    }
-    conforms(|options| Options { progress: Progress::Requests, ..options }).await;
+    let Some(program) = server::newer() else { return };
+    let server = Server::start_program(program.clone()).await;
+    let tasks = Tasks::new();
+    assert!(Etcd::connect(options(&server), &tasks).await.unwrap().core.by_requests(), "it is found out");
+    drop(server);
+    conforms_on(program.clone(), |options| Options { progress: Progress::Requests, ..options }).await;
+    conforms_on(program, |options| Options { recent_events_max: 1, ..options }).await;
+}
+
+#[tokio::test]
+async fn a_newer_etcd_need_not_be_asked() {
+    let Some(program) = server::newer() else { return };
+    conforms_on(program, |options| Options { progress: Progress::Everything, ..options }).await;
 }
 
 #[tokio::test]
