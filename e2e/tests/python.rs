@@ -1,13 +1,14 @@
-//! The official Python client, whose typed models are made from the published OpenAPI: every kind goes there and back.
+//! The official Python client, whose typed models are made from the published OpenAPI: every kind goes there and back. And
+//! its library for WebSockets, which follows a watch.
 //!
 //! Skipped, and said so, where the client cannot be had.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use e2e::{Cluster, say, tools};
 
-#[test]
-fn every_kind_goes_there_and_back_through_pythons_models() {
+/// A server alone, so that no controller changes what is compared, and a script of `e2e/tests` in the client's company.
+fn run(script: &str, prepare: impl FnOnce(&Cluster), arguments: &[&Path]) {
     let packages = match tools::python_client() {
         Ok(packages) => packages,
         Err(why) => {
@@ -16,23 +17,31 @@ fn every_kind_goes_there_and_back_through_pythons_models() {
         }
     };
     let home = tempfile::tempdir().unwrap();
-    // The server alone: no controller changes what is compared.
-    let cluster = Cluster::start(
-        "apiserver",
-        &tools::kubectl().unwrap(),
-        &home.path().join("data"),
-        &["--store", "memory"],
-    )
-    .unwrap();
-    cluster.kubectl("create serviceaccount default");
-    cluster.kubectl("create priorityclass high --value=1000");
+    let data = home.path().join("data");
+    let cluster =
+        Cluster::start("apiserver", &tools::kubectl().unwrap(), &data, &["--store", "memory"]).unwrap();
+    prepare(&cluster);
     let mut command = Command::new("python3");
     command
         .env("PYTHONPATH", packages)
-        .arg(tools::workspace().join("e2e/tests/round_trip.py"))
+        .arg(tools::workspace().join("e2e/tests").join(script))
         .arg(cluster.kubeconfig())
-        .arg(tools::workspace().join("apiserver/tests/wire/objects"));
+        .args(arguments);
     let said = say(command, "").unwrap();
     assert!(said.status.success(), "{}", said.whole());
     println!("{}", said.out);
+}
+
+#[test]
+fn every_kind_goes_there_and_back_through_pythons_models() {
+    let prepare = |cluster: &Cluster| {
+        cluster.kubectl("create serviceaccount default");
+        cluster.kubectl("create priorityclass high --value=1000");
+    };
+    run("round_trip.py", prepare, &[&tools::workspace().join("apiserver/tests/wire/objects")]);
+}
+
+#[test]
+fn a_watch_over_websocket_tells_each_event_as_a_message() {
+    run("websocket_watch.py", |_| {}, &[]);
 }
