@@ -138,6 +138,14 @@ impl Etcd {
         format!("{}://127.0.0.1:{}", if secure { "https" } else { "http" }, self.port)
     }
 
+    /// Its process.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pid(&self) -> anyhow::Result<u32> {
+        self.child.as_ref().map(Child::id).context("this etcd does not run")
+    }
+
     /// Ends it the hard way.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
