@@ -388,6 +388,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_key_that_is_always_added_again_does_not_keep_others_waiting() {
+        let queue = Queue::new();
+        queue.add(0);
+        let mut taken = Vec::new();
+        for others in 1..=5 {
+            let turn = queue.take().await.unwrap();
+            // The hot key changes while it is looked at, again and again; others come later.
+            queue.add(0);
+            queue.add(others);
+            queue.add(0);
+            taken.push(*turn.key());
+        }
+        // Whoever came while it was in hand goes first.
+        assert_eq!(taken, [0, 1, 0, 2, 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_shortest_delay_counts() {
         let queue = Queue::new();
         queue.add_after(1, Duration::from_secs(10));

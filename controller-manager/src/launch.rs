@@ -15,6 +15,31 @@ use crate::{certificates::Signer, controllers, inventory::Inventory, tokens::Mak
 /// What the server notes as the manager of the fields a controller writes.
 const USER_AGENT: &str = concat!("kube-controller-manager/", env!("CARGO_PKG_VERSION"));
 
+/// What upstream calls the queue of a controller, which is what its metrics go by. Those that are not here have several
+/// queues, or none upstream, and go by their own names.
+const QUEUES: &[(&str, &str)] = &[
+    ("clusterrole-aggregation-controller", "ClusterRoleAggregator"),
+    ("cronjob-controller", "cronjob"),
+    ("daemonset-controller", "daemonset"),
+    ("deployment-controller", "deployment"),
+    ("disruption-controller", "disruption"),
+    ("endpoints-controller", "endpoint"),
+    ("endpointslice-controller", "endpoint_slice"),
+    ("endpointslice-mirroring-controller", "endpoint_slice_mirroring"),
+    ("ephemeral-volume-controller", "ephemeral_volume"),
+    ("job-controller", "job"),
+    ("persistentvolume-protection-controller", "pvprotection"),
+    ("persistentvolumeclaim-protection-controller", "pvcprotection"),
+    ("replicaset-controller", "replicaset"),
+    ("replicationcontroller-controller", "replicationmanager"),
+    ("root-ca-certificate-publisher-controller", "root_ca_cert_publisher"),
+    ("serviceaccount-controller", "serviceaccount"),
+    ("statefulset-controller", "statefulset"),
+    ("ttl-after-finished-controller", "ttl_jobs_to_delete"),
+    ("ttl-controller", "ttlcontroller"),
+    ("volumeattributesclass-protection-controller", "vacprotection"),
+];
+
 /// Who a controller is to the server, by the name of its service account, such as `replicaset-controller`.
 pub type ApiFor = Arc<dyn Fn(&str) -> Api + Send + Sync>;
 
@@ -83,6 +108,7 @@ pub fn start(runtime: &Runtime, api: Api, options: &Options) -> Manager {
         let workers = Workers {
             workers: options.workers.get(entry.name).copied().unwrap_or(entry.workers),
             api: options.api_for.as_ref().map(|api_for| api_for(entry.account).named(USER_AGENT)),
+            queue: QUEUES.iter().find(|(name, _)| *name == entry.name).map(|(_, queue)| *queue),
         };
         (entry.start)(&manager, workers, options);
         tracing::debug!(controller = entry.name, "started");
@@ -93,6 +119,13 @@ pub fn start(runtime: &Runtime, api: Api, options: &Options) -> Manager {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn queues_are_named_of_controllers_there_are() {
+        for (name, _) in QUEUES {
+            assert!(controllers::all().iter().any(|entry| entry.name == *name), "{name} is no controller");
+        }
+    }
 
     #[test]
     fn controllers_are_wanted_by_name_alias_or_star() {

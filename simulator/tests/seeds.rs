@@ -11,13 +11,15 @@ use simulator::{
     steps, workloads,
 };
 
+/// So many steps has a script; fewer where every run plays it.
 const STEPS: usize = 24;
+const STEPS_FEW: usize = 12;
 /// So many seeds are played unless somebody wants more.
 const SEEDS: u64 = 200;
 /// They are played by so many tests, which can run side by side.
 const PARTS: u64 = 8;
 /// A cluster at rest must stay there for so long; that of every twentieth seed for an hour.
-const REST: Duration = Duration::from_secs(300);
+const REST: Duration = Duration::from_secs(120);
 const LONG_REST: Duration = Duration::from_secs(3600);
 
 fn number(variable: &str) -> Option<u64> {
@@ -26,7 +28,8 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 fn play_seed(seed: u64) -> Result<(), String> {
-    let script = steps::script(seed, STEPS);
+    let long = number("SEEDS").is_some() || number("SEED").is_some();
+    let script = steps::script(seed, if long { STEPS } else { STEPS_FEW });
     let rest = if seed.is_multiple_of(20) { LONG_REST } else { REST };
     let options = Options { stages: workloads::stages(), ..Options::seed(seed) };
     let played = play(options, async |cluster| {

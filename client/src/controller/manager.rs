@@ -54,6 +54,8 @@ pub struct Options {
     pub workers: usize,
     /// Who the controller is to the server, if not the component: upstream gives each its own service account.
     pub api: Option<Api>,
+    /// The queue's name in the metrics, if not the controller's: dashboards know upstream's.
+    pub queue: Option<&'static str>,
 }
 
 /// A controller and what its workers share.
@@ -85,7 +87,7 @@ struct Look {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { workers: 5, api: None }
+        Self { workers: 5, api: None, queue: None }
     }
 }
 
@@ -113,7 +115,7 @@ impl Manager {
     /// Starts a controller: its caches fill, then its workers begin. It runs until the runtime's tasks are stopped, and
     /// then finishes the looks it has in hand. The inbox is for whoever wants to add keys of its own.
     pub fn start<C: Controller>(&self, controller: C, options: Options) -> Inbox {
-        let queue = Queue::named(C::NAME, &self.metrics);
+        let queue = Queue::named(options.queue.unwrap_or(C::NAME), &self.metrics);
         let inbox = Inbox::new(queue.clone());
         let mut triggers = Triggers::new(self.caches.clone(), inbox.clone());
         controller.triggers(&mut triggers);

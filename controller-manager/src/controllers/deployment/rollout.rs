@@ -125,7 +125,8 @@ impl Work<'_> {
                 gone += step;
             }
         }
-        let available: i32 = self.all().map(|set| set.is.status.available_replicas).sum();
+        // What a ReplicaSet has beyond its size is on its way out, even if its status still counts it.
+        let available: i32 = self.all().map(|set| set.is.status.available_replicas.min(set.replicas)).sum();
         let mut spare = available - min_available;
         for set in self.old.iter_mut().filter(|set| set.replicas > 0) {
             let step = set.replicas.min(spare);
