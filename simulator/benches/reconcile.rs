@@ -3,6 +3,9 @@
 //! The objects are those of a simulated cluster that has come to rest, so that a plan that writes anything would be a bug;
 //! each look reads them from caches and decides. `cargo bench -p simulator`
 
+#![expect(clippy::print_stdout, reason = "figures and traces are for whoever runs it")]
+#![expect(missing_docs, reason = "a macro of criterion makes functions")]
+
 use std::{sync::Arc, time::Duration};
 
 use client::{

@@ -180,15 +180,15 @@ impl Run<'_> {
         }
         self.echo(line, block);
         match step {
-            "" | "#" | "stage" => Ok(()),
-            "create" => self.create(&block.join("\n")).await,
-            "patch" => self.patch(word(), word(), word()).await,
-            "delete" => self.delete(word(), word(), word()).await,
-            "see" => self.see(word(), word(), word()).await,
-            "gone" => self.gone(word(), word()).await,
-            "stabilize" => self.stabilize().await,
-            "wait" => Ok(self.cluster.run_for(duration(word())?).await),
-            "leap" => Ok(self.cluster.leap(duration(word())?)),
+            "" | "#" | "stage" => {}
+            "create" => self.create(&block.join("\n")).await?,
+            "patch" => self.patch(word(), word(), word()).await?,
+            "delete" => self.delete(word(), word(), word()).await?,
+            "see" => self.see(word(), word(), word()).await?,
+            "gone" => self.gone(word(), word()).await?,
+            "stabilize" => self.stabilize().await?,
+            "wait" => self.cluster.run_for(duration(word())?).await,
+            "leap" => self.cluster.leap(duration(word())?),
             "crash" => {
                 let component = component(word())?;
                 self.collect();
@@ -196,17 +196,17 @@ impl Run<'_> {
                 if component == Component::ControllerManager {
                     self.next = 0;
                 }
-                Ok(())
             }
             "lose-replies" => {
                 let link = self.cluster.link(component(word())?);
-                Ok(link.lose_replies(word().parse()?))
+                link.lose_replies(word().parse()?);
             }
-            "break-watches" => Ok(self.cluster.link(component(word())?).break_watches()),
-            "lose-node" => Ok(self.cluster.lose_node(word())),
-            "nodes-return" => Ok(self.cluster.return_nodes()),
+            "break-watches" => self.cluster.link(component(word())?).break_watches(),
+            "lose-node" => self.cluster.lose_node(word()),
+            "nodes-return" => self.cluster.return_nodes(),
             other => bail!("no step {other:?}"),
         }
+        Ok(())
     }
 
     async fn create(&self, text: &str) -> anyhow::Result<()> {

@@ -2,6 +2,8 @@
 //!
 //! `UPDATE=1` writes down what they wrote, for a look at the difference; `SCRIPT=deployment/pause` plays that one alone.
 
+#![expect(clippy::unwrap_used, reason = "what fails is a test that fails")]
+
 use std::path::{Path, PathBuf};
 
 use simulator::script;

@@ -28,7 +28,7 @@ fn large() -> bool {
 }
 
 fn nodes_for(pods: u64) -> u16 {
-    u16::try_from(pods * 5 / 4 / PODS_A_NODE + 3).unwrap()
+    u16::try_from(pods * 5 / 4 / PODS_A_NODE + 3).unwrap_or(u16::MAX)
 }
 
 async fn scale(cluster: &Cluster, replicas: u64) -> anyhow::Result<()> {
