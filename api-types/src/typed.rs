@@ -2,6 +2,8 @@
 //!
 //! The conversions are instantiated here, once, so that no other crate compiles serde code for Kubernetes' types.
 
+mod bare;
+
 use k8s_openapi::{
     api::{
         admissionregistration::v1 as admissionregistration, apps::v1 as apps,
@@ -17,6 +19,9 @@ use k8s_openapi::{
 };
 use serde_json::Value;
 
+use self::bare::Bare;
+use crate::object::ObjectExt as _;
+
 /// A typed object that comes from and goes to JSON.
 pub trait Typed: Sized + Send + Sync + 'static {
     /// Reads the value.
@@ -24,6 +29,16 @@ pub trait Typed: Sized + Send + Sync + 'static {
     /// # Errors
     /// What serde says when the value does not fit.
     fn from_value(value: &Value) -> Result<Self, serde_json::Error>;
+
+    /// Reads the value, but for its managed fields, which the struct then has none of.
+    ///
+    /// # Errors
+    /// As [`Typed::from_value`].
+    fn from_value_bare(value: &Value) -> Result<Self, serde_json::Error> {
+        let mut bare = value.clone();
+        bare.meta_mut().remove("managedFields");
+        Self::from_value(&bare)
+    }
 
     /// The JSON form.
     fn to_value(&self) -> Value;
@@ -91,6 +106,15 @@ macro_rules! typed {
                     .or_else(|_| <Self as serde::Deserialize>::deserialize(&mended(value)))
             }
 
+            fn from_value_bare(value: &Value) -> Result<Self, serde_json::Error> {
+                let Value::Object(fields) = value else { return Self::from_value(value) };
+                <Self as serde::Deserialize>::deserialize(Bare::object(fields)).or_else(|_| {
+                    let mut mended = mended(value);
+                    mended.meta_mut().remove("managedFields");
+                    <Self as serde::Deserialize>::deserialize(&mended)
+                })
+            }
+
             fn to_value(&self) -> Value {
                 // Only maps with keys that are no strings can fail, and there are none.
                 serde_json::to_value(self).unwrap_or_default()
@@ -136,6 +160,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn an_object_can_be_read_without_its_managed_fields() {
+        let pod = json!({"metadata": {"name": "a", "labels": {"managedFields": "no"},
+            "managedFields": [{"manager": "m", "operation": "Update", "fieldsV1": {"f:metadata": {}}}]},
+            "spec": {"containers": [{"name": "c", "image": "i"}], "volumes": [{"name": "v", "ephemeral": {"volumeClaimTemplate":
+                {"metadata": {"managedFields": [{"manager": "kept"}]}, "spec": {}}}}]}});
+        let mut without = core::Pod::from_value(&pod).unwrap();
+        without.metadata.managed_fields = None;
+        assert_eq!(core::Pod::from_value_bare(&pod).unwrap(), without);
+        // What is mended is so here, too.
+        let budget = json!({"metadata": {"managedFields": [{}]}, "status": {"currentHealthy": 0, "disruptedPods": {"a": null}}});
+        let budget = policy::PodDisruptionBudget::from_value_bare(&budget).unwrap();
+        assert_eq!(budget.metadata.managed_fields, None);
+        assert!(core::Pod::from_value_bare(&json!([])).is_err());
+    }
 
     #[test]
     fn what_the_structs_cannot_read_is_mended() {

@@ -9,7 +9,7 @@ use std::{fmt, marker::PhantomData, time::Duration};
 use api_types::{
     field::{Fault, Faults},
     kind::{GroupResource, GroupVersion, GroupVersionKind},
-    object::ObjectExt,
+    object::{ObjectExt, object_of},
     schema::{TypeRef, schema},
     typed::Typed,
 };
@@ -357,8 +357,23 @@ impl<S: Strategy> fmt::Debug for Kind<S> {
     }
 }
 
+/// The object as its struct. Managed fields go another way, since no kind looks at them: see [`managed_fields`].
 fn typed<T: Typed>(value: &Value) -> Result<T, String> {
-    T::from_value(value).map_err(|error| error.to_string())
+    T::from_value_bare(value).map_err(|error| error.to_string())
+}
+
+/// Takes the managed fields of an object that becomes a struct.
+fn managed_fields(object: &mut Value) -> Option<Value> {
+    object.get_mut("metadata")?.as_object_mut()?.remove("managedFields")
+}
+
+/// The struct as an object again, with the managed fields it came with.
+fn untyped<T: Typed>(object: &T, managed: Option<Value>) -> Value {
+    let mut value = object.to_value();
+    if let Some(managed) = managed {
+        value.meta_mut().insert("managedFields".to_owned(), managed);
+    }
+    value
 }
 
 impl<S: Strategy> Resource for Kind<S> {
@@ -442,11 +457,12 @@ impl<S: Strategy> Resource for Kind<S> {
     }
 
     fn default(&self, object: Value) -> Result<Value, String> {
-        let raw = object;
+        let mut raw = object;
+        let managed = managed_fields(&mut raw);
         let mut object: S::Object = typed(&raw)?;
         S::mark(&raw, &mut object);
         S::default(&mut object);
-        let mut defaulted = object.to_value();
+        let mut defaulted = untyped(&object, managed);
         keep_nulls(&raw, &mut defaulted);
         Ok(defaulted)
     }
@@ -456,12 +472,13 @@ impl<S: Strategy> Resource for Kind<S> {
             remove(&mut object, "status");
         }
         let mut faults = Self::metadata_faults(&object);
+        let managed = managed_fields(&mut object);
         let mut object: S::Object = typed(&object)?;
         S::prepare_for_create(cx, &mut object);
         faults.extend(S::validate(cx, &object));
         let warnings = S::warnings(cx, &object, None);
         S::canonicalize(&mut object);
-        Ok(Checked { object: object.to_value(), faults, warnings })
+        Ok(Checked { object: untyped(&object, managed), faults, warnings })
     }
 
     fn check_update(
@@ -484,31 +501,33 @@ impl<S: Strategy> Resource for Kind<S> {
                 if S::REJUDGES_METADATA {
                     faults.extend(Self::metadata_faults(&object));
                 }
+                let managed = managed_fields(&mut object);
                 let mut object: S::Object = typed(&object)?;
                 S::prepare_for_update(cx, &mut object, &old_typed);
                 faults.extend(S::validate_update(cx, &object, &old_typed));
                 let warnings = S::warnings(cx, &object, Some(&old_typed));
                 S::canonicalize(&mut object);
-                Ok(Checked { object: object.to_value(), faults, warnings })
+                Ok(Checked { object: untyped(&object, managed), faults, warnings })
             }
             Part::Status => {
-                let mut merged = old.clone();
-                copy(&mut merged, &object, "status");
-                copy(&mut merged, &object, "metadata");
+                let mut merged = with_status(old, object);
                 let mut faults = Self::metadata_change_faults(&merged, old);
+                let managed = managed_fields(&mut merged);
                 let mut object: S::Object = typed(&merged)?;
                 S::prepare_for_status_update(cx, &mut object, &old_typed);
                 faults.extend(S::validate_status_update(cx, &object, &old_typed));
                 let warnings = S::status_warnings(cx, &object, &old_typed);
-                Ok(Checked { object: object.to_value(), faults, warnings })
+                Ok(Checked { object: untyped(&object, managed), faults, warnings })
             }
             Part::Sub(name) => {
                 let rules = S::SUBRESOURCES.iter().find(|it| it.name == name).ok_or("no such subresource")?;
+                let managed = managed_fields(&mut object);
                 let mut object: S::Object = typed(&object)?;
                 (rules.prepare)(cx, &mut object, &old_typed);
-                let mut faults = Self::metadata_change_faults(&object.to_value(), old);
+                let value = untyped(&object, managed);
+                let mut faults = Self::metadata_change_faults(&value, old);
                 faults.extend((rules.validate)(cx, &object, &old_typed));
-                Ok(Checked { object: object.to_value(), faults, warnings: Vec::new() })
+                Ok(Checked { object: value, faults, warnings: Vec::new() })
             }
         }
     }
@@ -538,6 +557,16 @@ fn keep_nulls(from: &Value, to: &mut Value) {
         }
         _ => {}
     }
+}
+
+/// The old object with the status and the metadata of the new one.
+fn with_status(old: &Value, new: Value) -> Value {
+    let (mut merged, is_new) = (new, |field: &str| matches!(field, "status" | "metadata"));
+    let fields = object_of(&mut merged);
+    fields.retain(|field, _| is_new(field));
+    let kept = old.as_object().into_iter().flatten().filter(|(field, _)| !is_new(field));
+    fields.extend(kept.map(|(field, value)| (field.clone(), value.clone())));
+    merged
 }
 
 fn remove(object: &mut Value, field: &str) {
