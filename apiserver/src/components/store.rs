@@ -71,7 +71,7 @@ mod tests {
     use bytes::Bytes;
     use futures::future::BoxFuture;
     use store::{
-        Entry, Page, Range, Revision,
+        Entry, Memory, Page, Range, Revision,
         backend::{EventStream, Result},
     };
 
@@ -79,44 +79,48 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(3600);
 
-    /// A store that counts how often it is read, and then does as it is told.
+    /// A store that counts how often it is read, and then does as it is told. All else is as in memory.
     #[derive(Debug)]
-    struct Fake(fn() -> Option<Result<Option<Entry>>>, AtomicUsize);
+    struct Fake {
+        answer: fn() -> Option<Result<Option<Entry>>>,
+        reads: AtomicUsize,
+        memory: Memory,
+    }
 
     impl Backend for Fake {
-        fn create(&self, _: &str, _: Bytes, _: Option<Duration>) -> BoxFuture<'_, Result<Revision>> {
-            unimplemented!()
+        fn create(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> BoxFuture<'_, Result<Revision>> {
+            self.memory.create(key, value, ttl)
         }
         fn update(
             &self,
-            _: &str,
-            _: Revision,
-            _: Bytes,
-            _: Option<Duration>,
+            key: &str,
+            expected: Revision,
+            value: Bytes,
+            ttl: Option<Duration>,
         ) -> BoxFuture<'_, Result<Revision>> {
-            unimplemented!()
+            self.memory.update(key, expected, value, ttl)
         }
-        fn delete(&self, _: &str, _: Revision) -> BoxFuture<'_, Result<Revision>> {
-            unimplemented!()
+        fn delete(&self, key: &str, expected: Revision) -> BoxFuture<'_, Result<Revision>> {
+            self.memory.delete(key, expected)
         }
         fn get(&self, _: &str) -> BoxFuture<'_, Result<Option<Entry>>> {
-            self.1.fetch_add(1, Ordering::Relaxed);
-            match (self.0)() {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            match (self.answer)() {
                 Some(answer) => Box::pin(std::future::ready(answer)),
                 None => Box::pin(std::future::pending()),
             }
         }
-        fn range(&self, _: Range) -> BoxFuture<'_, Result<Page>> {
-            unimplemented!()
+        fn range(&self, range: Range) -> BoxFuture<'_, Result<Page>> {
+            self.memory.range(range)
         }
-        fn watch(&self, _: &str, _: Revision) -> BoxFuture<'_, Result<EventStream>> {
-            unimplemented!()
+        fn watch(&self, prefix: &str, after: Revision) -> BoxFuture<'_, Result<EventStream>> {
+            self.memory.watch(prefix, after)
         }
         fn revision(&self) -> BoxFuture<'_, Result<Revision>> {
-            unimplemented!()
+            self.memory.revision()
         }
-        fn compact(&self, _: Revision) -> BoxFuture<'_, Result<()>> {
-            unimplemented!()
+        fn compact(&self, before: Revision) -> BoxFuture<'_, Result<()>> {
+            self.memory.compact(before)
         }
     }
 
@@ -125,7 +129,8 @@ mod tests {
         patience: Duration,
         fresh: Duration,
     ) -> (Arc<Fake>, StoreProbe) {
-        let store = Arc::new(Fake(answer, AtomicUsize::new(0)));
+        let memory = Memory::new(&runtime::Tasks::new());
+        let store = Arc::new(Fake { answer, reads: AtomicUsize::new(0), memory });
         (Arc::clone(&store), StoreProbe { backend: store, patience, fresh, last: Mutex::new(None) })
     }
 
@@ -144,7 +149,7 @@ mod tests {
             for _ in 0..3 {
                 assert_eq!(probe.ask().await, Ok(()));
             }
-            assert_eq!(store.1.load(Ordering::Relaxed), reads, "{fresh:?}");
+            assert_eq!(store.reads.load(Ordering::Relaxed), reads, "{fresh:?}");
         }
     }
 
