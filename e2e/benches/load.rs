@@ -26,7 +26,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::{Value, json};
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{sync::Notify, task::JoinSet, time::Instant};
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 
@@ -38,6 +38,13 @@ struct Bench {
     /// What a tenth of everything is to be done for.
     share: usize,
     store: &'static str,
+}
+
+/// How many events all watchers together have heard of.
+#[derive(Default)]
+struct Heard {
+    count: AtomicUsize,
+    more: Notify,
 }
 
 /// What a scenario came to.
@@ -134,7 +141,7 @@ impl Bench {
     /// All watchers hear of every write; then all come back at once.
     async fn watches(&self) -> anyhow::Result<()> {
         let (watchers, writes) = (500 / self.share.min(5), 200 / self.share);
-        let heard = Arc::new(AtomicUsize::new(0));
+        let heard = Arc::new(Heard::default());
         let latest = Arc::new(AtomicU64::new(self.revision().await?));
         let mut following = self.follow(watchers, &latest, &heard).await?;
         let (began, before) = (Instant::now(), self.cpu()?);
@@ -144,7 +151,7 @@ impl Bench {
             let status = json!({"status": {"message": format!("heard {n}")}});
             let sent = Instant::now();
             self.answer(request("PATCH", &path, "application/strategic-merge-patch+json", &status)?).await?;
-            wait(&heard, (n + 1) * watchers).await?;
+            heard.reaches((n + 1) * watchers).await?;
             latencies.push(sent.elapsed());
         }
         self.tell(Row {
@@ -162,10 +169,10 @@ impl Bench {
             let path = format!("{PODS}/many-{round}/status");
             let status = json!({"status": {"message": format!("missed {round}")}});
             self.answer(request("PATCH", &path, "application/strategic-merge-patch+json", &status)?).await?;
-            heard.store(0, Ordering::Relaxed);
+            heard.count.store(0, Ordering::Relaxed);
             let (began, before) = (Instant::now(), self.cpu()?);
             following = self.follow(watchers, &latest, &heard).await?;
-            wait(&heard, watchers).await?;
+            heard.reaches(watchers).await?;
             latencies.push(began.elapsed());
             took += began.elapsed();
             cpu += self.cpu()?.saturating_sub(before);
@@ -263,7 +270,7 @@ impl Bench {
         &self,
         watchers: usize,
         from: &AtomicU64,
-        heard: &Arc<AtomicUsize>,
+        heard: &Arc<Heard>,
     ) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
         let from = from.load(Ordering::Relaxed);
         let mut opening = JoinSet::new();
@@ -282,7 +289,7 @@ impl Bench {
                     let frame = frame?;
                     let lines =
                         frame.data_ref().map(|data| data.iter().filter(|&&byte| byte == b'\n').count());
-                    heard.fetch_add(lines.unwrap_or_default(), Ordering::Relaxed);
+                    heard.add(lines.unwrap_or_default());
                 }
                 Ok(())
             });
@@ -359,13 +366,23 @@ async fn answer(client: &Client, request: http::Request<Body>) -> anyhow::Result
     Ok(body)
 }
 
-async fn wait(heard: &AtomicUsize, count: usize) -> anyhow::Result<()> {
-    let end = Instant::now() + Duration::from_secs(60);
-    while heard.load(Ordering::Relaxed) < count {
-        ensure!(Instant::now() < end, "{} of {count} events were heard", heard.load(Ordering::Relaxed));
-        tokio::time::sleep(Duration::from_micros(200)).await;
+// === impl Heard ===
+
+impl Heard {
+    fn add(&self, count: usize) {
+        self.count.fetch_add(count, Ordering::Relaxed);
+        self.more.notify_one();
     }
-    Ok(())
+
+    async fn reaches(&self, count: usize) -> anyhow::Result<()> {
+        let heard = async {
+            while self.count.load(Ordering::Relaxed) < count {
+                self.more.notified().await;
+            }
+        };
+        let heard = tokio::time::timeout(Duration::from_secs(60), heard).await;
+        heard.with_context(|| format!("{} of {count} events were heard", self.count.load(Ordering::Relaxed)))
+    }
 }
 
 fn get(path: &str) -> anyhow::Result<http::Request<Body>> {

@@ -6,6 +6,25 @@ use serde_json::{Map, Value};
 #[derive(Debug, Default)]
 pub(super) struct Message(Vec<u8>);
 
+/// What a field of JSON becomes: nothing where the field is absent, or has another type.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Form {
+    Text,
+    /// A list of texts.
+    Texts,
+    /// Only if it is true.
+    Flag,
+    Integer,
+    Double,
+    /// Any value, as YAML.
+    Any,
+    /// A list of any values.
+    Anys,
+}
+
+/// Fields of JSON, each with its number and its form.
+pub(super) type Numbers = [(u32, &'static str, Form)];
+
 /// An entry of a map.
 pub(super) fn named(name: &str, value: &Message) -> Message {
     let mut entry = Message::default();
@@ -21,7 +40,7 @@ pub(super) fn only(number: u32, value: &Message) -> Message {
     choice
 }
 
-pub(super) fn any(value: &Value) -> Message {
+fn any(value: &Value) -> Message {
     let mut message = Message::default();
     message.text(2, &value.to_string());
     message
@@ -38,6 +57,21 @@ pub(super) fn entries<'a>(value: &'a Value, field: &str) -> impl Iterator<Item =
 // === impl Message ===
 
 impl Message {
+    /// Writes those of these fields that the value has.
+    pub(super) fn fields(&mut self, value: &Value, numbers: &Numbers) {
+        for (number, field, form) in numbers {
+            match form {
+                Form::Text => self.text_of(*number, value, field),
+                Form::Texts => self.texts(*number, value, field),
+                Form::Flag => self.flag_of(*number, value, field),
+                Form::Integer => self.integer_of(*number, value, field),
+                Form::Double => self.double_of(*number, value, field),
+                Form::Any => value.get(*field).into_iter().for_each(|it| self.message(*number, &any(it))),
+                Form::Anys => list(value, field).iter().for_each(|it| self.message(*number, &any(it))),
+            }
+        }
+    }
+
     /// The message as bytes.
     pub(super) fn finish(self) -> Vec<u8> {
         self.0
@@ -101,14 +135,14 @@ impl Message {
         }
     }
 
-    pub(super) fn integer_of(&mut self, number: u32, value: &Value, field: &str) {
+    fn integer_of(&mut self, number: u32, value: &Value, field: &str) {
         if let Some(integer) = value.get(field).and_then(Value::as_i64) {
             self.key(number, 0);
             self.varint(integer.cast_unsigned());
         }
     }
 
-    pub(super) fn double_of(&mut self, number: u32, value: &Value, field: &str) {
+    fn double_of(&mut self, number: u32, value: &Value, field: &str) {
         if let Some(double) = value.get(field).and_then(Value::as_f64) {
             self.double(number, double);
         }

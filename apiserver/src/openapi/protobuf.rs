@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use super::{
-    message::{Message, any, entries, list, named, only},
+    message::{Form, Message, Numbers, entries, list, named, only},
     v2::{self, Sink},
 };
 
@@ -141,31 +141,34 @@ fn parameter(value: &Value) -> Message {
     }
 }
 
+/// The fields of a schema that hold no other schema.
+const SCHEMA: &Numbers = &[
+    (1, "$ref", Form::Text),
+    (2, "format", Form::Text),
+    (3, "title", Form::Text),
+    (4, "description", Form::Text),
+    (5, "default", Form::Any),
+    (6, "multipleOf", Form::Double),
+    (7, "maximum", Form::Double),
+    (8, "exclusiveMaximum", Form::Flag),
+    (9, "minimum", Form::Double),
+    (10, "exclusiveMinimum", Form::Flag),
+    (11, "maxLength", Form::Integer),
+    (12, "minLength", Form::Integer),
+    (13, "pattern", Form::Text),
+    (14, "maxItems", Form::Integer),
+    (15, "minItems", Form::Integer),
+    (16, "uniqueItems", Form::Flag),
+    (17, "maxProperties", Form::Integer),
+    (18, "minProperties", Form::Integer),
+    (19, "required", Form::Texts),
+    (20, "enum", Form::Anys),
+    (30, "example", Form::Any),
+];
+
 fn schema(value: &Value) -> Message {
     let mut message = Message::default();
-    for (number, field) in [(1, "$ref"), (2, "format"), (3, "title"), (4, "description")] {
-        message.text_of(number, value, field);
-    }
-    if let Some(default) = value.get("default") {
-        message.message(5, &any(default));
-    }
-    message.double_of(6, value, "multipleOf");
-    message.double_of(7, value, "maximum");
-    message.flag_of(8, value, "exclusiveMaximum");
-    message.double_of(9, value, "minimum");
-    message.flag_of(10, value, "exclusiveMinimum");
-    message.integer_of(11, value, "maxLength");
-    message.integer_of(12, value, "minLength");
-    message.text_of(13, value, "pattern");
-    message.integer_of(14, value, "maxItems");
-    message.integer_of(15, value, "minItems");
-    message.flag_of(16, value, "uniqueItems");
-    message.integer_of(17, value, "maxProperties");
-    message.integer_of(18, value, "minProperties");
-    message.texts(19, value, "required");
-    for value in list(value, "enum") {
-        message.message(20, &any(value));
-    }
+    message.fields(value, SCHEMA);
     match value.get("additionalProperties") {
         None => {}
         Some(Value::Bool(allowed)) => {
@@ -198,9 +201,6 @@ fn schema(value: &Value) -> Message {
         external.text_of(1, docs, "description");
         external.text_of(2, docs, "url");
         message.message(29, &external);
-    }
-    if let Some(example) = value.get("example") {
-        message.message(30, &any(example));
     }
     message.extensions(31, value);
     message

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::message::{Message, any, entries, list, named, only};
+use super::message::{Form, Message, Numbers, entries, list, named, only};
 
 /// The document as protobuf.
 pub(super) fn document(json: &Value) -> Vec<u8> {
@@ -132,39 +132,42 @@ fn schema(value: &Value) -> Message {
     reference(value).unwrap_or_else(|| only(1, &bare_schema(value)))
 }
 
+/// The fields of a schema that hold no other schema.
+const SCHEMA: &Numbers = &[
+    (1, "nullable", Form::Flag),
+    (3, "readOnly", Form::Flag),
+    (4, "writeOnly", Form::Flag),
+    (7, "example", Form::Any),
+    (9, "title", Form::Text),
+    (10, "multipleOf", Form::Double),
+    (11, "maximum", Form::Double),
+    (12, "exclusiveMaximum", Form::Flag),
+    (13, "minimum", Form::Double),
+    (14, "exclusiveMinimum", Form::Flag),
+    (15, "maxLength", Form::Integer),
+    (16, "minLength", Form::Integer),
+    (17, "pattern", Form::Text),
+    (18, "maxItems", Form::Integer),
+    (19, "minItems", Form::Integer),
+    (20, "uniqueItems", Form::Flag),
+    (21, "maxProperties", Form::Integer),
+    (22, "minProperties", Form::Integer),
+    (23, "required", Form::Texts),
+    (24, "enum", Form::Anys),
+    (25, "type", Form::Text),
+    (34, "description", Form::Text),
+    (35, "format", Form::Text),
+];
+
 fn bare_schema(value: &Value) -> Message {
     let mut message = Message::default();
-    message.flag_of(1, value, "nullable");
-    message.flag_of(3, value, "readOnly");
-    message.flag_of(4, value, "writeOnly");
+    message.fields(value, SCHEMA);
     if let Some(docs) = value.get("externalDocs") {
         let mut external = Message::default();
         external.text_of(1, docs, "description");
         external.text_of(2, docs, "url");
         message.message(6, &external);
     }
-    if let Some(example) = value.get("example") {
-        message.message(7, &any(example));
-    }
-    message.text_of(9, value, "title");
-    message.double_of(10, value, "multipleOf");
-    message.double_of(11, value, "maximum");
-    message.flag_of(12, value, "exclusiveMaximum");
-    message.double_of(13, value, "minimum");
-    message.flag_of(14, value, "exclusiveMinimum");
-    message.integer_of(15, value, "maxLength");
-    message.integer_of(16, value, "minLength");
-    message.text_of(17, value, "pattern");
-    message.integer_of(18, value, "maxItems");
-    message.integer_of(19, value, "minItems");
-    message.flag_of(20, value, "uniqueItems");
-    message.integer_of(21, value, "maxProperties");
-    message.integer_of(22, value, "minProperties");
-    message.texts(23, value, "required");
-    for value in list(value, "enum") {
-        message.message(24, &any(value));
-    }
-    message.text_of(25, value, "type");
     for (number, field) in [(26, "allOf"), (27, "oneOf"), (28, "anyOf")] {
         for of in list(value, field) {
             message.message(number, &schema(of));
@@ -195,8 +198,6 @@ fn bare_schema(value: &Value) -> Message {
     if let Some(default) = value.get("default") {
         message.message(33, &default_of(default));
     }
-    message.text_of(34, value, "description");
-    message.text_of(35, value, "format");
     message.extensions(36, value);
     message
 }

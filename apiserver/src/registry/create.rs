@@ -1,12 +1,12 @@
 //! A new object: named, admitted, prepared, validated, stored.
 
+use std::sync::Arc;
+
 use api_types::{
     field::{Fault, Faults, Path},
     object::ObjectExt,
     status::Status,
 };
-use std::sync::Arc;
-
 use bytes::Bytes;
 use serde_json::Value;
 

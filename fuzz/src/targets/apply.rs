@@ -123,7 +123,8 @@ fn says_nothing(value: &Value) -> bool {
         Value::Null => true,
         Value::Object(map) => map.is_empty() || map.values().any(says_nothing),
         Value::Array(items) => items.is_empty() || items.iter().any(says_nothing),
-        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+        Value::String(text) => text.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
