@@ -38,6 +38,29 @@ fn tokens(home: &TempDir) -> PathBuf {
     api::token_file(home.path()).unwrap()
 }
 
+/// API servers over one etcd, with their data in one place.
+struct Servers {
+    home: TempDir,
+    etcd: String,
+}
+
+impl Servers {
+    /// Over the etcd at these URLs.
+    fn over(etcd: &str) -> Self {
+        Self { home: tempfile::tempdir().unwrap(), etcd: etcd.to_owned() }
+    }
+
+    /// One with its data under this name, and where it listens.
+    fn start(&self, name: &str) -> (Cluster, String) {
+        let tokens = tokens(&self.home);
+        let flags = ["--etcd-servers", &self.etcd, "--token-auth-file", tokens.to_str().unwrap()];
+        let data = self.home.path().join(name);
+        let cluster = Cluster::start("apiserver", &tools::kubectl().unwrap(), &data, &flags).unwrap();
+        let url = cluster.url().unwrap();
+        (cluster, url)
+    }
+}
+
 fn config_map(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": {"test": "etcd"}}, "data": {"name": name}})
 }
@@ -75,12 +98,8 @@ fn what_upstream_stored_is_served_as_upstream_serves_it() {
     for stored in &sample {
         etcd.put(stored["key"].as_str().unwrap(), &decode(stored["value"].as_str().unwrap())).unwrap();
     }
-    let kubectl = tools::kubectl().unwrap();
-    let home = tempfile::tempdir().unwrap();
-    let (tokens, etcd_url) = (tokens(&home), etcd.url());
-    let flags = ["--etcd-servers", &etcd_url, "--token-auth-file", tokens.to_str().unwrap()];
-    let cluster = Cluster::start("apiserver", &kubectl, &home.path().join("data"), &flags).unwrap();
-    let url = cluster.url().unwrap();
+    let servers = Servers::over(&etcd.url());
+    let (cluster, url) = servers.start("data");
     let mut wrong = Vec::new();
     for stored in &sample {
         for expected in stored["objects"].as_array().into_iter().flatten() {
@@ -158,12 +177,8 @@ fn decode(text: &str) -> Vec<u8> {
 #[test]
 fn an_etcd_that_goes_away_comes_back_to_a_server_that_waited() {
     let Some(mut etcd) = Etcd::start().unwrap() else { return };
-    let kubectl = tools::kubectl().unwrap();
-    let home = tempfile::tempdir().unwrap();
-    let (tokens, etcd_url) = (tokens(&home), etcd.url());
-    let flags = ["--etcd-servers", &etcd_url, "--token-auth-file", tokens.to_str().unwrap()];
-    let cluster = Cluster::start("apiserver", &kubectl, &home.path().join("data"), &flags).unwrap();
-    let url = cluster.url().unwrap();
+    let servers = Servers::over(&etcd.url());
+    let (cluster, url) = servers.start("data");
     let mut watch = Watch::open(&url, &format!("{CONFIG_MAPS}?watch=1&labelSelector=test=etcd")).unwrap();
     assert_eq!(ask(&url, "POST", CONFIG_MAPS, Some(&config_map("before"))).0, 201);
     // So that the watch has begun.
@@ -197,12 +212,8 @@ fn an_etcd_that_goes_away_comes_back_to_a_server_that_waited() {
 #[test]
 fn an_etcd_compacted_behind_our_back_costs_a_new_list_and_nothing_else() {
     let Some(mut etcd) = Etcd::start().unwrap() else { return };
-    let kubectl = tools::kubectl().unwrap();
-    let home = tempfile::tempdir().unwrap();
-    let (tokens, etcd_url) = (tokens(&home), etcd.url());
-    let flags = ["--etcd-servers", &etcd_url, "--token-auth-file", tokens.to_str().unwrap()];
-    let cluster = Cluster::start("apiserver", &kubectl, &home.path().join("data"), &flags).unwrap();
-    let url = cluster.url().unwrap();
+    let servers = Servers::over(&etcd.url());
+    let (_cluster, url) = servers.start("data");
     for n in 0..5 {
         assert_eq!(ask(&url, "POST", CONFIG_MAPS, Some(&config_map(&format!("c-{n}")))).0, 201);
     }
@@ -229,12 +240,8 @@ fn an_etcd_compacted_behind_our_back_costs_a_new_list_and_nothing_else() {
 #[test]
 fn two_servers_on_one_etcd_agree_while_they_are_restarted_in_turn() {
     let Some(etcd) = Etcd::start().unwrap() else { return };
-    let kubectl = tools::kubectl().unwrap();
-    let home = tempfile::tempdir().unwrap();
-    let (tokens, etcd_url) = (tokens(&home), etcd.url());
-    let flags = ["--etcd-servers", &etcd_url, "--token-auth-file", tokens.to_str().unwrap()];
-    let start =
-        |n: usize| Cluster::start("apiserver", &kubectl, &home.path().join(n.to_string()), &flags).unwrap();
+    let home = Servers::over(&etcd.url());
+    let start = |n: usize| home.start(&n.to_string()).0;
     let mut servers = vec![start(0), start(1)];
     let urls = Arc::new(Mutex::new(servers.iter().map(|server| server.url().unwrap()).collect::<Vec<_>>()));
     let over = Arc::new(AtomicBool::new(false));
@@ -399,15 +406,9 @@ fn until(watch: &mut Watch, name: &str) -> Vec<String> {
 #[test]
 fn members_of_etcd_are_restarted_in_turn_and_nothing_is_lost_or_missed() {
     let Some(mut members) = Etcd::start_members(3).unwrap() else { return };
-    let kubectl = tools::kubectl().unwrap();
-    let home = tempfile::tempdir().unwrap();
     let urls: Vec<String> = members.iter().map(Etcd::url).collect();
-    let (tokens, urls) = (tokens(&home), urls.join(","));
-    let flags = ["--etcd-servers", &urls, "--token-auth-file", tokens.to_str().unwrap()];
-    let servers: Vec<Cluster> = (0..2)
-        .map(|n| Cluster::start("apiserver", &kubectl, &home.path().join(n.to_string()), &flags).unwrap())
-        .collect();
-    let urls: Vec<String> = servers.iter().map(|server| server.url().unwrap()).collect();
+    let home = Servers::over(&urls.join(","));
+    let (servers, urls): (Vec<Cluster>, Vec<String>) = (0..2).map(|n| home.start(&n.to_string())).unzip();
     let history = History::begin(&urls);
     for round in 0..2 {
         for member in &mut members {
@@ -516,12 +517,8 @@ fn certificates() -> [(&'static str, String); 3] {
 #[test]
 fn an_etcd_that_stands_still_costs_errors_and_no_restart() {
     let Some(etcd) = Etcd::start().unwrap() else { return };
-    let kubectl = tools::kubectl().unwrap();
-    let home = tempfile::tempdir().unwrap();
-    let (tokens, etcd_url) = (tokens(&home), etcd.url());
-    let flags = ["--etcd-servers", &etcd_url, "--token-auth-file", tokens.to_str().unwrap()];
-    let cluster = Cluster::start("apiserver", &kubectl, &home.path().join("data"), &flags).unwrap();
-    let url = cluster.url().unwrap();
+    let servers = Servers::over(&etcd.url());
+    let (_cluster, url) = servers.start("data");
     let mut watch = Watch::open(&url, &format!("{CONFIG_MAPS}?watch=1&labelSelector=test=etcd")).unwrap();
     assert_eq!(ask(&url, "POST", CONFIG_MAPS, Some(&config_map("before"))).0, 201);
     let mut seen = until(&mut watch, "before");
@@ -548,12 +545,8 @@ fn an_etcd_that_stands_still_costs_errors_and_no_restart() {
 #[test]
 fn an_etcd_without_space_says_so_in_its_own_words_until_it_has_some() {
     let Some(etcd) = Etcd::start_with(&["--quota-backend-bytes", "4194304"], &[]).unwrap() else { return };
-    let kubectl = tools::kubectl().unwrap();
-    let home = tempfile::tempdir().unwrap();
-    let (tokens, etcd_url) = (tokens(&home), etcd.url());
-    let flags = ["--etcd-servers", &etcd_url, "--token-auth-file", tokens.to_str().unwrap()];
-    let cluster = Cluster::start("apiserver", &kubectl, &home.path().join("data"), &flags).unwrap();
-    let url = cluster.url().unwrap();
+    let servers = Servers::over(&etcd.url());
+    let (_cluster, url) = servers.start("data");
     let mut big = config_map("big");
     big["data"]["filling"] = "x".repeat(100_000).into();
     assert_eq!(ask(&url, "POST", CONFIG_MAPS, Some(&big)).0, 201);
