@@ -46,7 +46,7 @@ use parking_lot::{Mutex, RwLock};
 use runtime::{Signal, Tasks};
 use tokio::sync::mpsc;
 
-use self::{backfill::Backfill, fanout::Fanout, feed::Feed, object::Upkeep, state::State};
+use self::{backfill::Backfill, fanout::Fanout, feed::Feed, history::Bounds, object::Upkeep, state::State};
 pub use self::{
     metrics::Metrics,
     object::{Header, Object, Pairs},
@@ -66,6 +66,8 @@ pub struct Config {
     /// How many events the history holds at the most. When full: the oldest are forgotten, and watchers that had not
     /// read them are closed.
     pub history_events_max: usize,
+    /// How many bytes of overwritten and deleted objects the history keeps at the most. When full: as above.
+    pub history_bytes_max: usize,
     /// How old an event of the history becomes at the most.
     pub history_age_max: Duration,
     /// How many older events are fetched back from the backend at the most, for watchers that resume further back than
@@ -284,10 +286,21 @@ impl Shared {
 
 // === impl Config ===
 
+impl Config {
+    fn bounds(&self) -> Bounds {
+        Bounds {
+            events_max: self.history_events_max,
+            bytes_max: self.history_bytes_max,
+            age_max: self.history_age_max,
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             history_events_max: 50_000,
+            history_bytes_max: 32 << 20,
             history_age_max: Duration::from_secs(120),
             backfill_events_max: 50_000,
             watcher_queue_max: 1000,

@@ -241,7 +241,7 @@ impl Feed {
             let now = Instant::now();
             let mut state = shared.state.write();
             let changes = state.apply(now, updates, reached, lost);
-            (changes, state.trim(now, shared.config.history_events_max, shared.config.history_age_max))
+            (changes, state.trim(now, shared.config.bounds()))
         };
         drop(garbage);
         shared
@@ -268,9 +268,7 @@ impl Feed {
     }
 
     fn trim(&self) {
-        let config = &self.shared.config;
-        let garbage =
-            self.shared.state.write().trim(Instant::now(), config.history_events_max, config.history_age_max);
+        let garbage = self.shared.state.write().trim(Instant::now(), self.shared.config.bounds());
         drop(garbage);
     }
 
@@ -303,6 +301,17 @@ impl Feed {
                 tokio::task::yield_now().await;
             }
             left |= object.sweep_derived();
+        }
+        // States that are history have theirs from when they were the present.
+        let mut after = Revision(0);
+        loop {
+            let changes = self.shared.state.read().history().after(after, DESCRIBE_CHUNK);
+            let Some(last) = changes.last() else { break };
+            after = last.revision;
+            for previous in changes.iter().filter_map(|change| change.previous.as_ref()) {
+                left |= previous.sweep_derived();
+            }
+            tokio::task::yield_now().await;
         }
         self.sweep_at = left.then(|| Instant::now() + self.shared.config.derived_idle_max);
     }

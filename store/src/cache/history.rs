@@ -1,4 +1,4 @@
-//! What happened lately, bounded in number and age.
+//! What happened lately, bounded in number, size and age.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -32,6 +32,16 @@ pub(super) enum Reach {
     Beyond,
 }
 
+/// How much is remembered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Changes.
+    pub(super) events_max: usize,
+    /// Bytes of states that were overwritten: what would be free without the history.
+    pub(super) bytes_max: usize,
+    pub(super) age_max: Duration,
+}
+
 /// Invariant: every change after `start`, up to the state it belongs to, is in here, in the order of revisions. Several
 /// may share a revision (a relist finds deletions it cannot date; other backends delete many keys at once); such are
 /// added and forgotten together.
@@ -42,8 +52,11 @@ pub(super) struct History {
     /// Stretches, from and to, that a relist bridged: who was at the beginning is brought to the end by the changes
     /// here, but who was somewhere between, by another server's account, may have seen what they do not mention.
     gaps: Vec<(Revision, Revision)>,
-    /// How many of the oldest came from a backfill, beyond what the configuration allows.
+    /// The size of all changes.
+    bytes: usize,
+    /// How many of the oldest came from a backfill, beyond what the configuration allows, and their size.
     backfilled: usize,
+    backfilled_bytes: usize,
     /// While a backfill is on its way nothing is forgotten, so that it fits in front.
     held: bool,
 }
@@ -62,6 +75,11 @@ impl Change {
             (None, _) | (_, None) => false,
         };
         Self { revision, follows, previous, current, same_header }
+    }
+
+    /// How many bytes are kept for its sake.
+    fn size(&self) -> usize {
+        self.previous.as_ref().map_or(0, |previous| previous.bytes.len())
     }
 
     /// The object after, or for a deletion the last one.
@@ -95,12 +113,16 @@ impl History {
     }
 
     pub(super) fn push(&mut self, now: Instant, change: Arc<Change>) {
+        self.bytes += change.size();
         self.changes.push_back((now, change));
     }
 
     /// Puts older changes in front: all that happened after `start`.
     pub(super) fn prepend(&mut self, now: Instant, start: Revision, older: Vec<Arc<Change>>) {
+        let bytes = older.iter().map(|change| change.size()).sum::<usize>();
         self.backfilled += older.len();
+        self.backfilled_bytes += bytes;
+        self.bytes += bytes;
         for change in older.into_iter().rev() {
             self.changes.push_front((now, change));
         }
@@ -131,16 +153,20 @@ impl History {
     }
 
     /// Forgets what is too old or too much. What was forgotten is handed back, to be freed without a lock held.
-    pub(super) fn trim(&mut self, now: Instant, events_max: usize, age_max: Duration) -> Vec<Arc<Change>> {
+    pub(super) fn trim(&mut self, now: Instant, bounds: Bounds) -> Vec<Arc<Change>> {
         let mut forgotten = Vec::new();
         while !self.held
             && let Some((at, change)) = self.changes.front()
             && (change.revision <= self.start
-                || self.changes.len() > events_max + self.backfilled
-                || now.duration_since(*at) >= age_max)
+                || self.changes.len() > bounds.events_max + self.backfilled
+                || self.bytes > bounds.bytes_max + self.backfilled_bytes
+                || now.duration_since(*at) >= bounds.age_max)
         {
+            let size = change.size();
             self.start = change.revision;
+            self.bytes -= size;
             self.backfilled = self.backfilled.saturating_sub(1);
+            self.backfilled_bytes = self.backfilled_bytes.saturating_sub(size);
             forgotten.extend(self.changes.pop_front().map(|(_, change)| change));
         }
         let start = self.start;

@@ -14,7 +14,7 @@ use imbl::{OrdMap, OrdSet};
 use tokio::time::Instant;
 
 use super::{
-    history::{Change, History},
+    history::{Bounds, Change, History},
     object::Object,
 };
 use crate::backend::Revision;
@@ -480,12 +480,12 @@ impl State {
     }
 
     /// Forgets what is too old or too much.
-    pub(super) fn trim(&mut self, now: Instant, events_max: usize, age_max: Duration) -> Garbage {
+    pub(super) fn trim(&mut self, now: Instant, bounds: Bounds) -> Garbage {
         let mut snapshots = Vec::new();
-        while self.recent.front().is_some_and(|(at, _)| now.duration_since(*at) >= age_max) {
+        while self.recent.front().is_some_and(|(at, _)| now.duration_since(*at) >= bounds.age_max) {
             snapshots.extend(self.recent.pop_front().map(|(_, snapshot)| snapshot));
         }
-        Garbage(self.history.trim(now, events_max, age_max), snapshots)
+        Garbage(self.history.trim(now, bounds), snapshots)
     }
 
     /// When there will be something to forget for its age.

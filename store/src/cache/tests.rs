@@ -778,6 +778,43 @@ async fn the_history_does_not_outlive_its_age() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_history_keeps_no_more_bytes_of_the_past_than_it_may() {
+    let rig = Rig::new(Config { history_bytes_max: 1000, ..small() }).await;
+    let labels = "x=".to_owned() + &"y".repeat(400);
+    for n in 0..6 {
+        rig.put(&format!("/k/{n}"), &labels).await;
+    }
+    let start = || rig.cache.shared.state.read().history().start();
+    rig.cache.fresh().await.unwrap();
+    assert_eq!(start(), Revision(1), "what is still there costs nothing more");
+    rig.put("/k/0", &labels).await;
+    rig.delete("/k/1").await;
+    rig.cache.fresh().await.unwrap();
+    assert_eq!(start(), Revision(1));
+    rig.put("/k/2", &labels).await;
+    rig.cache.fresh().await.unwrap();
+    assert_eq!(start(), Revision(8), "forgotten up to the first that freed something");
+    // Further back the store remembers, and that may be more.
+    let mut watcher = rig.watch(WatchFrom::After(Revision(1)), Filter::prefix("/k/"));
+    assert_eq!(told(&mut watcher).await.len(), 9);
+    rig.put("/k/3", &labels).await;
+    assert_eq!(told(&mut watcher).await, ["*3@11"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn derived_forms_of_the_past_are_dropped_too() {
+    let rig = Rig::new(Config { history_age_max: Duration::from_secs(600), ..small() }).await;
+    rig.put("/k/a", "").await;
+    let object = Arc::clone(rig.cache.fresh().await.unwrap().get("/k/a").unwrap());
+    let form = Arc::downgrade(&object.derived(0, |object| object.bytes.len()));
+    rig.put("/k/a", "").await;
+    rig.cache.fresh().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(180)).await;
+    assert!(Arc::strong_count(&object) > 1, "the history still has it");
+    assert!(form.upgrade().is_none());
+}
+
+#[tokio::test(start_paused = true)]
 async fn derived_forms_are_dropped_when_nobody_uses_them() {
     let rig = Rig::new(small()).await;
     rig.put("/k/a", "").await;

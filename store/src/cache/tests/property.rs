@@ -259,10 +259,12 @@ proptest! {
         faults in any::<bool>(),
         watcher_queue_max in 1..6_usize,
         history_events_max in prop_oneof![1..8_usize, Just(1000)],
+        history_bytes_max in prop_oneof![0..200_usize, Just(100_000)],
         backfill_events_max in prop_oneof![1..8_usize, Just(1000)],
         list_page_max in 1..5_usize,
     ) {
-        let config = Config { watcher_queue_max, history_events_max, backfill_events_max, list_page_max, ..small() };
+        let config =
+            Config { watcher_queue_max, history_events_max, history_bytes_max, backfill_events_max, list_page_max, ..small() };
         // Without faults each revision is told by itself, which is checked then.
         let steps = steps.into_iter().filter(|step| faults || !matches!(step, Step::Cut | Step::Compact { .. })).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
