@@ -22,6 +22,8 @@ pub mod patch;
 pub mod registry;
 pub mod resources;
 
+pub mod custom;
+
 pub mod columns;
 pub mod discovery;
 pub mod openapi;

@@ -1,7 +1,7 @@
 //! CustomResourceDefinitions: `customresourcedefinitions` of `apiextensions.k8s.io/v1`.
 //!
-//! What is judged here: names, versions, what must be there, and what each schema may say by itself. Whether a schema
-//! is structural, whether defaults fit it and whether its rules compile is judged elsewhere.
+//! What is judged here: names, versions, what must be there, and what each schema may say. What a schema then says about
+//! objects is in `custom/schema.rs`.
 
 mod conversions;
 mod formats;
@@ -32,6 +32,15 @@ use crate::{
 /// The annotation that says who allowed a group of the community to be extended.
 const APPROVED: &str = "api-approved.kubernetes.io";
 const APPROVAL_HELP: &str = "see https://github.com/kubernetes/enhancements/pull/1111";
+
+/// What is wrong with the structure of a schema at a path, sorted: what the condition `NonStructuralSchema` tells.
+///
+/// # Errors
+/// Why it has no structure at all, in upstream's words.
+#[expect(dead_code, reason = "the condition is set by what establishes definitions")]
+pub(crate) fn structure_faults(schema: &Value, path: &Path) -> Result<Faults, String> {
+    structural::faults(schema, path)
+}
 
 /// The strategy of CustomResourceDefinitions.
 pub(crate) struct CustomResourceDefinitions;

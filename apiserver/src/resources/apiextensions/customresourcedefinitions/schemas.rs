@@ -10,6 +10,7 @@ use super::{
     paths::{self, Brackets},
     structural,
 };
+use crate::custom::schema::{default_faults, has_unpruned};
 
 const TYPES: &[&str] = &["array", "boolean", "integer", "number", "object", "string"];
 const REASONS: &[&str] =
@@ -78,6 +79,8 @@ pub(super) struct Rules {
     pub(super) keys_and_sets: bool,
     /// Schemas must be structural.
     pub(super) structural: bool,
+    /// Defaults may have no fields that their schemas do not have.
+    pub(super) pruned_defaults: bool,
 }
 
 /// Where in a schema the walk is.
@@ -97,6 +100,7 @@ impl Rules {
             atomic_sets: !had(&|it| set_item_wrong(it).is_some()),
             keys_and_sets: !had(&|it| !key_and_set_faults(it, &Path::new("")).is_empty()),
             structural: old.iter().all(|schema| structural::is_structural(schema)),
+            pruned_defaults: !old.iter().any(|schema| has_unpruned(schema)),
         }
     }
 }
@@ -157,6 +161,9 @@ pub(super) fn root_faults(schema: &Value, status: bool, rules: Rules, path: &Pat
     let mut has_no_structure = None;
     if rules.structural {
         match structural::faults(schema, path) {
+            Ok(found) if found.is_empty() => {
+                faults.extend(default_faults(schema, rules.pruned_defaults, path))
+            }
             Ok(found) => faults.extend(found),
             Err(why) => has_no_structure = Some(why),
         }

@@ -43,7 +43,13 @@ impl Rules {
             known_review_version: true,
             ca_bundle: false,
             schema: true,
-            schemas: schemas::Rules { types: true, atomic_sets: true, keys_and_sets: true, structural: true },
+            schemas: schemas::Rules {
+                types: true,
+                atomic_sets: true,
+                keys_and_sets: true,
+                structural: true,
+                pruned_defaults: true,
+            },
             many_fields: BTreeSet::new(),
         }
     }

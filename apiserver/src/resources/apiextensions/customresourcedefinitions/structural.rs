@@ -5,11 +5,11 @@
 //!
 //! Invariant: expressions and values are not looked at here.
 
-use api_types::field::{Fault, Faults, Path, go_quote};
-use regex::Regex;
+use api_types::field::{Fault, Faults, Path};
 use serde_json::Value;
 
 use super::json::{entries, get, is_on, items, schema, text};
+use crate::custom::schema::pattern;
 
 const PRESERVE: &str = "x-kubernetes-preserve-unknown-fields";
 const EMBEDDED: &str = "x-kubernetes-embedded-resource";
@@ -201,7 +201,7 @@ fn junctors(it: &Value, skip_any_of: bool, skip_first: bool, path: &Path, faults
         nested(not, false, &path.child("not"), faults);
     }
     let pattern = text(it, "pattern");
-    if let Some(wrong) = pattern_wrong(pattern) {
+    if let Some(wrong) = pattern::wrong(pattern) {
         let detail = format!("must be a valid regular expression, but isn't: {wrong}");
         faults.push(Fault::invalid(&path.child("pattern"), pattern, detail));
     }
@@ -276,43 +276,6 @@ fn nested_completeness(it: &Value, at: Option<&Value>, at_path: &Path, path: &Pa
         let field = entries(here, "properties").find(|(other, _)| *other == name);
         nested_completeness(property, field.map(|(_, field)| field), &at_path, &path, faults);
     }
-}
-
-/// What is wrong with a regular expression, as Go says it.
-fn pattern_wrong(pattern: &str) -> Option<String> {
-    let Err(error) = Regex::new(pattern) else { return None };
-    let text = error.to_string();
-    // The engine points at the place with a caret under the second line, which is indented by four.
-    let column = text.lines().find_map(|line| {
-        let caret = line.find('^')?;
-        line.trim_start().starts_with('^').then(|| caret.saturating_sub(4))
-    });
-    let rest: String = pattern.chars().skip(column.unwrap_or_default()).collect();
-    let first = |count: usize| rest.chars().take(count).collect::<String>();
-    let reason = text.rsplit("error: ").next().unwrap_or_default().trim_end();
-    let (wrong, part) = if reason.starts_with("unclosed character class") {
-        ("missing closing ]", rest.clone())
-    } else if reason.starts_with("unclosed group") {
-        ("missing closing )", pattern.to_owned())
-    } else if reason.starts_with("unopened group") {
-        ("unexpected )", pattern.to_owned())
-    } else if reason.starts_with("repetition operator missing expression") {
-        ("missing argument to repetition operator", first(1))
-    } else if reason.starts_with("look-around") {
-        let length = if rest.starts_with("(?<") { 3 } else { 2 };
-        ("invalid or unsupported Perl syntax", first(length))
-    } else if reason.starts_with("unrecognized escape") || reason.starts_with("backreferences") {
-        ("invalid escape sequence", first(2))
-    } else if reason.starts_with("invalid character class range") {
-        ("invalid character class range", first(3))
-    } else {
-        ("invalid or unsupported Perl syntax", pattern.to_owned())
-    };
-    Some(format!("error parsing regexp: {wrong}: {}", in_backticks(&part)))
-}
-
-fn in_backticks(part: &str) -> String {
-    if part.contains('`') { go_quote(part) } else { format!("`{part}`") }
 }
 
 #[cfg(test)]
@@ -446,22 +409,6 @@ mod tests {
             ),
         ] {
             assert_eq!(check(schema), [expected]);
-        }
-    }
-
-    #[test]
-    fn patterns_are_regular_expressions() {
-        for (pattern, expected) in [
-            ("^[a-z]+$", None),
-            ("a[b", Some("missing closing ]: `[b`")),
-            ("a(b", Some("missing closing ): `a(b`")),
-            ("a)b", Some("unexpected ): `a)b`")),
-            ("*a", Some("missing argument to repetition operator: `*`")),
-            ("a(?=b)", Some("invalid or unsupported Perl syntax: `(?`")),
-            (r"a\1", Some(r"invalid escape sequence: `\1`")),
-        ] {
-            let expected = expected.map(|wrong| format!("error parsing regexp: {wrong}"));
-            assert_eq!(pattern_wrong(pattern), expected, "{pattern}");
         }
     }
 }

@@ -1,0 +1,3 @@
+//! Kinds that are made at run time by CustomResourceDefinitions.
+
+pub mod schema;
