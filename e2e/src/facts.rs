@@ -14,7 +14,7 @@ use anyhow::{Context as _, ensure};
 use sha2::{Digest as _, Sha256};
 
 /// Where packages lie below `staging/src/k8s.io`.
-const PACKAGES: &[&str] = &[
+pub(crate) const PACKAGES: &[&str] = &[
     "api/admission/v1",
     "api/admissionregistration/v1",
     "api/apidiscovery/v2",

@@ -9,6 +9,7 @@ pub mod etcd;
 pub mod facts;
 pub mod golden;
 pub mod history;
+pub mod tables;
 pub mod tools;
 
 use std::{

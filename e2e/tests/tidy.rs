@@ -109,6 +109,28 @@ fn the_protobuf_facts_are_what_upstreams_sources_say() {
     }
 }
 
+/// As above.
+#[test]
+fn the_tables_of_types_are_what_upstreams_sources_say() {
+    match std::env::var_os("KUBERNETES_SOURCES") {
+        Some(folder) => {
+            let (made, there) =
+                (e2e::tables::read(Path::new(&folder)).unwrap(), e2e::tables::there().unwrap());
+            assert!(made == there, "run `cargo xtask tables`");
+        }
+        None => println!("skipped: KUBERNETES_SOURCES names no sources to compare with"),
+    }
+}
+
+#[test]
+fn the_tables_of_types_are_all_read() {
+    let reader = fs::read_to_string(tools::workspace().join("api-types/src/schema/tables.rs")).unwrap();
+    for (name, text) in e2e::tables::there().unwrap() {
+        assert!(reader.contains(&format!("\"tables/{name}\"")), "{name} is not read");
+        assert!(text.starts_with("# Read off the sources"), "{name} is not made by `cargo xtask tables`");
+    }
+}
+
 fn sources() -> Vec<PathBuf> {
     let mut found = Vec::new();
     for (name, _) in ARROWS {

@@ -1,4 +1,4 @@
-//! Reads the text tables.
+//! Reads the text tables, which `cargo xtask tables` reads off the sources of Kubernetes.
 //!
 //! A file opens with `package ID OPENAPI-PREFIX` and, if it has one, `group "GROUP" VERSION`; then
 //! `alias GO-NAME GO-TYPE [message]` for named types that are no structs, and
@@ -106,7 +106,7 @@ fn split(file: &'static str, entries: &mut Vec<Entry>, reader: &mut Reader) {
             continue;
         }
         match word() {
-            "" => {}
+            "" | "#" => {}
             "package" => {
                 package = Package { id: word(), openapi_prefix: word(), ..package };
                 package.go = package.id.rsplit('/').next().unwrap_or_default();

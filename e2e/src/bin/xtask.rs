@@ -1,13 +1,14 @@
 //! The project's own tasks: `cargo xtask ci` is what the README calls the test command and what CI runs.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
 
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
-use e2e::{facts, golden, tools};
+use e2e::{facts, golden, tables, tools};
 
 #[derive(Parser, Debug)]
 #[command(name = "cargo xtask", about = "The project's own tasks")]
@@ -38,6 +39,15 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Reads the tables of types off the sources of Kubernetes
+    Tables {
+        /// The root of those sources
+        #[arg(long)]
+        kubernetes: PathBuf,
+        /// Only say whether the tables in the workspace are what would be written
+        #[arg(long)]
+        check: bool,
+    },
     /// Looks for hostile input that breaks a promise; see fuzz/src/targets.rs
     Fuzz {
         /// What to try; without it, all targets one after the other
@@ -56,6 +66,7 @@ fn main() -> ExitCode {
         Task::Ci => ci(),
         Task::Golden { topics, update } => golden_only(&topics, update),
         Task::Facts { kubernetes, check } => write_facts(&kubernetes, check),
+        Task::Tables { kubernetes, check } => write_tables(&kubernetes, check),
         Task::Fuzz { target, seconds, seed } => fuzz(target.as_deref(), seconds, seed),
     };
     match done {
@@ -102,6 +113,20 @@ fn write_facts(kubernetes: &Path, check: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     std::fs::write(&file, facts).with_context(|| format!("cannot write {}", file.display()))
+}
+
+fn write_tables(kubernetes: &Path, check: bool) -> anyhow::Result<()> {
+    let (made, there) = (tables::read(kubernetes)?, tables::there()?);
+    if check {
+        let names = made.keys().chain(there.keys());
+        let differing: BTreeSet<&String> = names.filter(|name| made.get(*name) != there.get(*name)).collect();
+        anyhow::ensure!(differing.is_empty(), "not what these sources say: {differing:?}");
+        return Ok(());
+    }
+    for (name, text) in &made {
+        std::fs::write(tables::folder().join(name), text).with_context(|| format!("cannot write {name}"))?;
+    }
+    Ok(())
 }
 
 fn fuzz(target: Option<&str>, seconds: u64, seed: u64) -> anyhow::Result<()> {
