@@ -7,6 +7,7 @@ pub mod field;
 pub mod kind;
 pub mod object;
 pub mod quantity;
+pub mod quota;
 pub mod schema;
 pub mod selectors;
 pub mod status;

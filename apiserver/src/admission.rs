@@ -13,14 +13,17 @@ mod default_toleration_seconds;
 mod device_access;
 mod limit_ranger;
 mod namespace_lifecycle;
+mod node_restriction;
 mod persistent_volume_claim_resize;
 mod pod_resize_validator;
 mod pod_security;
 mod pod_topology_labels;
 mod policy_parameters;
 mod priority;
+mod resource_quota;
 mod role_escalation;
 mod runtime_class;
+mod selection;
 mod service_account;
 mod signers;
 mod storage_object_in_use_protection;
@@ -39,6 +42,8 @@ use api_types::{
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::Value;
+
+pub use selection::Selection;
 
 use crate::{
     authn::user::User,
@@ -117,12 +122,21 @@ pub trait Plugin: fmt::Debug + Send + Sync + 'static {
 #[derive(Clone, Debug, Default)]
 pub struct Chain(Arc<Vec<Box<dyn Plugin>>>);
 
-/// The plugins that are on by default, in upstream's order.
-pub fn default_chain(server: Weak<Server>) -> Chain {
-    Chain::new(vec![
+/// The plugins that are on, in upstream's order.
+pub fn chain(server: &Weak<Server>, selection: &Selection) -> Chain {
+    let mut plugins = all(server, selection);
+    plugins.retain(|plugin| selection.is_on(plugin.name()));
+    Chain::new(plugins)
+}
+
+/// All plugins there are, in upstream's order.
+fn all(server: &Weak<Server>, selection: &Selection) -> Vec<Box<dyn Plugin>> {
+    let server = server.clone();
+    vec![
         Box::new(namespace_lifecycle::NamespaceLifecycle::new(server.clone())),
         Box::new(limit_ranger::LimitRanger(server.clone())),
         Box::new(service_account::ServiceAccount(server.clone())),
+        Box::new(node_restriction::NodeRestriction(server.clone())),
         Box::new(taint_nodes_by_condition::TaintNodesByCondition),
         Box::new(pod_security::PodSecurity(server.clone())),
         Box::new(priority::Priority(server.clone())),
@@ -139,8 +153,9 @@ pub fn default_chain(server: Weak<Server>) -> Chain {
         Box::new(pod_resize_validator::PodResizeValidator(server.clone())),
         Box::new(role_escalation::RoleEscalation(server.clone())),
         Box::new(device_access::DeviceAccess(server.clone())),
-        Box::new(policy_parameters::PolicyParameters(server)),
-    ])
+        Box::new(policy_parameters::PolicyParameters(server.clone())),
+        Box::new(resource_quota::ResourceQuota::new(server, selection.resource_quota.clone())),
+    ]
 }
 
 /// An object as the cache has it now, which may be a moment ago: for plugins that upstream lets look at such, too. Costs

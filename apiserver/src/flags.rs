@@ -66,6 +66,15 @@ pub struct Flags {
     /// The node ports that may be given out
     #[arg(long, default_value = "30000-32767", value_parser = ports, value_name = "FROM-TO")]
     pub service_node_port_range: std::ops::RangeInclusive<u16>,
+    /// Admission plugins that are on besides those that are on by default
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub enable_admission_plugins: Vec<String>,
+    /// Admission plugins that are off though they are on by default
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub disable_admission_plugins: Vec<String>,
+    /// A file that configures admission plugins
+    #[arg(long, value_name = "FILE")]
+    pub admission_control_config_file: Option<PathBuf>,
     /// Whether containers may be privileged
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub allow_privileged: bool,

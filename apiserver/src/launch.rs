@@ -18,6 +18,7 @@ use runtime::Runtime;
 use tokio::net::TcpListener;
 
 use crate::{
+    admission::Selection,
     authn::{
         keys::{PublicKeys, SigningKey},
         token_file::TokenFile,
@@ -36,6 +37,8 @@ use crate::{
     },
 };
 
+#[cfg(test)]
+pub(crate) use in_memory::in_memory_with;
 pub use in_memory::{in_memory, over};
 
 /// A server that is ready, and what belongs to it.
@@ -58,6 +61,12 @@ pub struct Launched {
 pub async fn launch(flags: &Flags, runtime: &Runtime) -> anyhow::Result<Launched> {
     std::thread::spawn(serving::warm_up);
     let modes = mode::parse(&flags.authorization_mode).context("--authorization-mode")?;
+    let admission = Selection::new(&flags.enable_admission_plugins, &flags.disable_admission_plugins)
+        .and_then(|selection| match &flags.admission_control_config_file {
+            Some(file) => selection.configured(file),
+            None => Ok(selection),
+        })
+        .map_err(anyhow::Error::msg)?;
     let listener = serve::bind(flags.listen()).await?;
     let address = listener.local_addr().context("the port that was taken cannot be told")?;
     let now = runtime.clock.now();
@@ -96,6 +105,7 @@ pub async fn launch(flags: &Flags, runtime: &Runtime) -> anyhow::Result<Launched
         node_ports: flags.service_node_port_range.clone(),
         advertise,
         allow_privileged: flags.allow_privileged,
+        admission,
     };
     let server = Server::new(config, identity, backend, runtime.clone());
     server.start().await.map_err(|status| anyhow::anyhow!("the server cannot start: {status}"))?;

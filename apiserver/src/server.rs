@@ -61,6 +61,8 @@ pub struct Config {
     pub advertise: std::net::SocketAddr,
     /// Whether containers may be privileged.
     pub allow_privileged: bool,
+    /// Which admission plugins are on.
+    pub admission: admission::Selection,
 }
 
 /// An apiserver.
@@ -131,7 +133,7 @@ impl Server {
             let documents = nonresource::Documents::new(&catalogue);
             let registry = Registry {
                 catalogue,
-                admission: admission::default_chain(server.clone()),
+                admission: admission::chain(server, &config.admission),
                 addresses: Addresses::new(&config),
                 backend,
                 runtime: runtime.clone(),

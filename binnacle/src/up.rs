@@ -66,11 +66,21 @@ impl Identity {
     }
 }
 
+/// A cluster's nodes are kept to what is theirs, unless somebody wants it otherwise.
+fn restrict_nodes(flags: &mut Flags) {
+    const PLUGIN: &str = "NodeRestriction";
+    let is_named = |names: &[String]| names.iter().any(|name| name == PLUGIN);
+    if !is_named(&flags.disable_admission_plugins) && !is_named(&flags.enable_admission_plugins) {
+        flags.enable_admission_plugins.push(PLUGIN.to_owned());
+    }
+}
+
 /// Runs until it is interrupted.
-pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+pub(crate) async fn run(mut arguments: Arguments) -> anyhow::Result<()> {
     let begun = tokio::time::Instant::now();
     let stages = arguments.stages.as_deref().map(Stages::read).transpose()?.unwrap_or_default();
     let runtime = Runtime::system();
+    restrict_nodes(&mut arguments.apiserver);
     let launched = launch::launch(&arguments.apiserver, &runtime).await?;
     let now = runtime.clock.now();
     let kubeconfig = launched.write_kubeconfigs(&arguments.apiserver, arguments.write_kubeconfig, now)?;

@@ -34,6 +34,7 @@ pub const TOPICS: &[&str] = &[
     "namespaces",
     "subresources",
     "auth",
+    "quota",
 ];
 
 /// What a replay came to.

@@ -362,3 +362,82 @@ fn a_stateful_set_gets_its_claims_bound_and_finds_them_again() {
     cluster.kubectl("wait --for=delete pvc/data-db-1 --timeout=60s");
     contains(&cluster.kubectl("get pvc data-db-0"), &["Bound"]);
 }
+
+const LIMITED: &str = r#"
+apiVersion: v1
+kind: ResourceQuota
+metadata: {name: few}
+spec: {hard: {pods: "1", requests.cpu: "1"}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: first}
+spec: {containers: [{name: it, image: nginx, resources: {requests: {cpu: 600m}}}]}
+---
+apiVersion: apps/v1
+kind: ReplicaSet
+metadata: {name: many}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: many}}
+  template:
+    metadata: {labels: {app: many}}
+    spec: {containers: [{name: it, image: nginx, resources: {requests: {cpu: 200m}}}]}
+"#;
+
+#[test]
+fn a_quota_refuses_pods_until_it_is_raised() {
+    let cluster = cluster();
+    let (quota, rest) = LIMITED.split_once("---").unwrap();
+    let (first, many) = rest.split_once("---").unwrap();
+    apply(&cluster, quota);
+    wait_for(&cluster, "the quota is taken note of", "quota few", |it| it["status"]["used"]["pods"] == "0");
+    apply(&cluster, first);
+    contains(&cluster.kubectl("get quota few"), &["pods: 1/1", "requests.cpu: 600m/1"]);
+
+    let second = first.replace("first", "second");
+    let said = cluster.try_kubectl_with(&["create", "-f", "-"], &second).unwrap();
+    assert!(!said.status.success(), "{}", said.whole());
+    contains(
+        &said.err,
+        &[
+            "Error from server (Forbidden)",
+            "pods \"second\" is forbidden: exceeded quota: few, \
+           requested: pods=1,requests.cpu=600m, used: pods=1,requests.cpu=600m, limited: pods=1,requests.cpu=1",
+        ],
+    );
+    contains(
+        &refused(&cluster, "run third --image=nginx"),
+        &["failed quota: few: must specify requests.cpu for: third"],
+    );
+
+    apply(&cluster, many);
+    wait_for(&cluster, "the failure is told of", "replicaset many", |it| {
+        let conditions = it["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.iter().any(|condition| {
+            condition["type"] == "ReplicaFailure"
+                && condition["status"] == "True"
+                && condition["reason"] == "FailedCreate"
+                && condition["message"].as_str().unwrap_or_default().contains("exceeded quota: few")
+        })
+    });
+    eventually("there is an event", PATIENCE, || {
+        let text = cluster.kubectl("describe replicaset many");
+        let told = text.contains("FailedCreate")
+            && text.contains("Error creating: pods \"many-")
+            && text.contains("requested: pods=1, used: pods=1, limited: pods=1");
+        if told { Ok(()) } else { Err(text) }
+    });
+
+    let more = ["patch", "quota", "few", "--type=merge", "-p", r#"{"spec": {"hard": {"pods": "3"}}}"#];
+    let said = cluster.try_kubectl_with(&more, "").unwrap();
+    assert!(said.status.success(), "{}", said.whole());
+    wait_for(&cluster, "the rest is made", "replicaset many", |it| {
+        it["status"]["readyReplicas"] == 2 && it["status"]["conditions"].is_null()
+    });
+    wait_for(&cluster, "all are counted", "quota few", |it| {
+        it["status"]["used"] == serde_json::json!({"pods": "3", "requests.cpu": "1"})
+    });
+    cluster.kubectl("delete pod first");
+    wait_for(&cluster, "what goes is given back", "quota few", |it| it["status"]["used"]["pods"] == "2");
+}

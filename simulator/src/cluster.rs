@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::Context as _;
 use apiserver::{
+    admission::Selection,
     authn::{
         keys::{PublicKeys, SigningKey},
         user::MASTERS,
@@ -451,6 +452,7 @@ fn config() -> anyhow::Result<Config> {
         node_ports: 30000..=32767,
         advertise: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 6443),
         allow_privileged: true,
+        admission: Selection::default(),
     })
 }
 

@@ -17,6 +17,7 @@ use api_types::{
     selectors::fields::{Operator, Selector},
 };
 
+pub(crate) use self::references::refers_to;
 use self::{
     graph::{Graph, Thing},
     references::{ClaimedVolume, OnNode, PodReferences},

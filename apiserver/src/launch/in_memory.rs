@@ -10,6 +10,7 @@ use runtime::Runtime;
 use store::{Backend, Memory};
 
 use crate::{
+    admission::Selection,
     authn::keys::{PublicKeys, SigningKey},
     authz::mode,
     identity,
@@ -30,12 +31,27 @@ pub async fn in_memory(runtime: &Runtime) -> anyhow::Result<Arc<Server>> {
 /// # Errors
 /// Trouble with the store.
 pub async fn over(backend: Arc<dyn Backend>, runtime: &Runtime) -> anyhow::Result<Arc<Server>> {
+    start(backend, runtime, Selection::default()).await
+}
+
+/// As [`in_memory`], with these admission plugins.
+#[cfg(test)]
+pub(crate) async fn in_memory_with(runtime: &Runtime, admission: Selection) -> anyhow::Result<Arc<Server>> {
+    start(Arc::new(Memory::new(&runtime.tasks)), runtime, admission).await
+}
+
+async fn start(
+    backend: Arc<dyn Backend>,
+    runtime: &Runtime,
+    admission: Selection,
+) -> anyhow::Result<Arc<Server>> {
     let config = Config {
         modes: mode::parse("Node,RBAC")?,
         service_cidrs: vec!["10.0.0.0/24".parse()?],
         node_ports: 30000..=32767,
         advertise: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 6443),
         allow_privileged: true,
+        admission,
     };
     let server = Server::new(config, identity(runtime)?, backend, runtime.clone());
     server.start().await.map_err(|status| anyhow::anyhow!("the server cannot start: {status}"))?;

@@ -10,12 +10,17 @@ pub(super) use binding::bind;
 
 use std::sync::Arc;
 
-use api_types::status::{Details, Status};
+use api_types::{
+    kind::GroupVersionKind,
+    status::{Details, Status},
+};
+use serde_json::Value;
 
 use super::{Asked, method_not_allowed, options::Write, patch, read, write::body_object};
 use crate::{
+    admission::{Attributes, Operation},
     http::respond::{self, Answer},
-    registry::{metadata, strategy::Part, update::Plan},
+    registry::{Call, metadata, strategy::Part, update::Plan},
     server::Server,
 };
 
@@ -42,6 +47,24 @@ pub(super) async fn run(server: &Arc<Server>, asked: Asked) -> Result<Answer, St
             None => Err(missing()),
         },
     }
+}
+
+/// What a subresource takes that is not the object itself, as admission lets it be.
+///
+/// # Errors
+/// What a plugin has against it.
+async fn admitted(
+    server: &Server,
+    call: &Call,
+    kind: GroupVersionKind,
+    object: Value,
+) -> Result<Value, Status> {
+    let mut attributes =
+        Attributes { kind, ..Attributes::of(call, Operation::Create, object, Arc::default()) };
+    server.registry.admission.admit(&mut attributes).await?;
+    server.registry.admission.validate(&attributes).await?;
+    server.registry.admission.settle(&attributes, true).await;
+    Ok(attributes.object)
 }
 
 /// 404: no such subresource.

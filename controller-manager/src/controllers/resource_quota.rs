@@ -4,13 +4,13 @@
 //! gives back what is gone, and sets right what never came. What was granted a moment ago may not be there yet: a count
 //! that is lower than what is told is believed only once the quota has not been written for a moment.
 //!
-//! [`usage`] says what an object uses; what is only counted is counted whatever its kind.
+//! What an object uses is said by [`quota`]; what is only counted is counted whatever its kind.
 
 mod usage;
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use api_types::quantity::{Format, Quantity};
+use api_types::quota::{self, Amounts, claims, devices, number, pods, services};
 use client::{
     Caches, Change, Controller, Key, Kind, Plan, Revision, Triggers,
     controller::{Manager, Options as Workers, Request, record::Cause},
@@ -24,14 +24,10 @@ use serde_json::{Map, Value};
 use crate::{
     inventory::Inventory,
     kinds::{DeviceClass, PersistentVolumeClaim, Pod, ResourceClaim, ResourceQuota, Service},
-    resources::{self, Amounts},
 };
 
 /// What was granted so long ago is there, or will not come.
 const GRANTS_SETTLE: jiff::SignedDuration = jiff::SignedDuration::from_millis(250);
-
-/// Marks a claim that was made for a Pod because that asks for devices as plain resources.
-const EXTENDED: &str = "resource.kubernetes.io/extended-resource-claim";
 
 /// Keeps ResourceQuotas.
 pub struct ResourceQuotas {
@@ -50,8 +46,8 @@ pub struct Observed {
     services: Vec<Arc<Service>>,
     /// The claims of devices, each with the Pod that it was made for because that asks for devices as plain resources.
     devices: Vec<(Arc<ResourceClaim>, Option<Arc<Pod>>)>,
-    /// The resources by which Pods ask for devices without a claim, by class.
-    extended: BTreeMap<Box<str>, Box<str>>,
+    /// The classes of devices, with the resources by which Pods ask for them without a claim.
+    classes: devices::Classes,
     /// How many objects there are of the kinds that are only counted, by the name the quota has for that.
     counts: BTreeMap<Box<str>, i64>,
     /// Since when the quota is known as it is.
@@ -69,7 +65,7 @@ pub(super) fn start(manager: &Manager, workers: Workers, inventory: &Inventory) 
         let caches = manager.caches.clone();
         inventory.watch(move |resource, cache| {
             let Some(cache) = cache.filter(|_| resource.namespaced) else { return };
-            let names = names_of(&resource.group, &resource.plural);
+            let names = quota::count_names(&resource.group, &resource.plural);
             let (caches, inbox) = (caches.clone(), inbox.clone());
             cache.subscribe(move |change| {
                 if matches!(change, Change::Modified { .. }) {
@@ -84,27 +80,6 @@ pub(super) fn start(manager: &Manager, workers: Workers, inventory: &Inventory) 
             });
         });
     });
-}
-
-/// The names a quota can have for the number of objects of a kind.
-fn names_of(group: &str, plural: &str) -> Vec<Box<str>> {
-    let dot = if group.is_empty() { "" } else { "." };
-    let mut names = vec![format!("count/{plural}{dot}{group}").into()];
-    if group.is_empty()
-        && matches!(plural, "configmaps" | "resourcequotas" | "replicationcontrollers" | "secrets")
-    {
-        names.push(plural.into());
-    }
-    names
-}
-
-/// The kind that a name stands for, if it is one that is only counted.
-fn counted(name: &str) -> Option<(&str, &str)> {
-    match name.strip_prefix("count/") {
-        Some(kind) => kind.split_once('.').map(|(plural, group)| (group, plural)).or(Some(("", kind))),
-        None => matches!(name, "configmaps" | "resourcequotas" | "replicationcontrollers" | "secrets")
-            .then_some(("", name)),
-    }
 }
 
 // === impl ResourceQuotas ===
@@ -160,38 +135,38 @@ impl Controller for ResourceQuotas {
         let wants = |any: &dyn Fn(&str) -> bool| root.spec.hard.keys().any(|name| any(name));
         let mut counts = BTreeMap::new();
         for name in root.spec.hard.keys() {
-            let kind =
-                counted(name).and_then(|(group, plural)| self.inventory.count(group, plural, namespace));
+            let kind = quota::counted(name)
+                .and_then(|(group, plural)| self.inventory.count(group, plural, namespace));
             if let Some(count) = kind {
                 counts.insert(name.clone(), i64::try_from(count).unwrap_or(i64::MAX));
             }
         }
         let pods =
-            if wants(&usage::is_of_pods) { caches.read::<Pod>().in_namespace(namespace) } else { Vec::new() };
-        let claims = if wants(&usage::is_of_claims) {
+            if wants(&pods::measures) { caches.read::<Pod>().in_namespace(namespace) } else { Vec::new() };
+        let claims = if wants(&claims::measures) {
             caches.read::<PersistentVolumeClaim>().in_namespace(namespace)
         } else {
             Vec::new()
         };
-        let services = if wants(&usage::is_of_services) {
+        let services = if wants(&services::measures) {
             caches.read::<Service>().in_namespace(namespace)
         } else {
             Vec::new()
         };
-        let extended: BTreeMap<Box<str>, Box<str>> = caches
-            .read::<DeviceClass>()
-            .list()
+        let classes = caches.read::<DeviceClass>().list();
+        let classes: devices::Classes = classes
             .iter()
-            .filter_map(|class| {
-                Some((class.metadata.name.as_ref().into(), class.spec.extended_resource_name.clone()?))
+            .map(|class| {
+                let by_name = class.spec.extended_resource_name.clone().unwrap_or_default();
+                (class.metadata.name.as_ref().into(), by_name)
             })
             .collect();
-        let devices = if wants(&|name| usage::is_of_devices(name, &extended)) {
+        let devices = if wants(&|name| devices::measures(name, &classes)) {
             device_claims(namespace, caches)
         } else {
             Vec::new()
         };
-        Some(Observed { pods, claims, services, devices, extended, counts, since: known.1, root })
+        Some(Observed { pods, claims, services, devices, classes, counts, since: known.1, root })
     }
 
     fn reconcile(&self, observed: &Observed, now: Timestamp) -> Plan {
@@ -238,23 +213,19 @@ fn quotas_of(namespace: &str, caches: &Caches) -> Vec<Key> {
 fn device_claims(namespace: &str, caches: &Caches) -> Vec<(Arc<ResourceClaim>, Option<Arc<Pod>>)> {
     let claims = caches.read::<ResourceClaim>().in_namespace(namespace);
     let pods = caches.read::<Pod>();
-    let is_extended = |claim: &ResourceClaim| claim.metadata.annotations.get(EXTENDED) == Some("true");
+    let is_extended =
+        |claim: &ResourceClaim| claim.metadata.annotations.get(devices::EXTENDED) == Some("true");
+    fn age(claim: &ResourceClaim) -> (Option<Timestamp>, &str) {
+        (claim.metadata.creation_timestamp, &claim.metadata.name)
+    }
     let pod_of = |claim: &ResourceClaim| {
         let owner =
             claim.metadata.controller().filter(|it| &*it.kind == "Pod" && &*it.api_version == "v1")?;
         let pod = pods.get_same(&Key::new(namespace, &owner.name), &owner.uid)?;
+        let rivals = claims.iter().filter(|it| is_extended(it));
+        let rivals = rivals.filter(|it| it.metadata.controller().is_some_and(|it| it.uid == owner.uid));
         let named = &pod.status.extended_resource_claim;
-        let age =
-            |claim: &ResourceClaim| (claim.metadata.creation_timestamp, Arc::clone(&claim.metadata.name));
-        // Until the Pod names its claim it is the first that was made for it.
-        let is_its = if named.is_empty() {
-            let rivals = claims.iter().filter(|it| is_extended(it));
-            let mut rivals =
-                rivals.filter(|it| it.metadata.controller().is_some_and(|it| it.uid == owner.uid));
-            !rivals.any(|rival| age(rival) < age(claim))
-        } else {
-            **named == *claim.metadata.name
-        };
+        let is_its = devices::is_the_pods(age(claim), named, rivals.map(|it| age(it)));
         is_its.then_some(pod)
     };
     claims.iter().map(|claim| (Arc::clone(claim), pod_of(claim).filter(|_| is_extended(claim)))).collect()
@@ -274,40 +245,40 @@ fn count(observed: &Observed, now: Timestamp) -> (Amounts, Option<Duration>) {
     let requirements = root.requirements();
     let mut used = Amounts::new();
     let mut changes_in: Option<Duration> = None;
-    let zero = || Quantity::new(0, Format::DecimalSi);
-    let is_counted = |name: &str| {
-        usage::is_of_pods(name)
-            || usage::is_of_claims(name)
-            || usage::is_of_services(name)
-            || usage::is_of_devices(name, &observed.extended)
-            || observed.counts.contains_key(name)
+    let has_rules = |name: &str| {
+        pods::measures(name)
+            || claims::measures(name)
+            || services::measures(name)
+            || devices::measures(name, &observed.classes)
     };
+    let is_counted = |name: &str| has_rules(name) || observed.counts.contains_key(name);
     for name in root.spec.hard.keys().filter(|name| is_counted(name)) {
-        used.insert(name.clone(), zero());
+        used.insert(name.clone(), number(0));
     }
     let mut sum = |amounts: Amounts| {
         let wanted = amounts.into_iter().filter(|(name, _)| root.spec.hard.contains_key(name)).collect();
-        resources::add(&mut used, &wanted);
+        quota::add(&mut used, &wanted);
     };
-    for pod in observed.pods.iter().filter(|pod| usage::pod_is_in(pod, &requirements)) {
-        let (amounts, until) = usage::of_pod(pod, now);
-        if let Some(until) = until {
-            changes_in = Some(changes_in.map_or(until, |soonest| soonest.min(until)));
+    for pod in observed.pods.iter().map(|pod| usage::pod(pod)) {
+        if requirements.iter().all(|scope| pod.is_in(scope)) {
+            changes_in = changes_in.into_iter().chain(usage::time_left(&pod, now)).min();
+            sum(pod.usage(now));
         }
-        sum(amounts);
     }
-    for claim in observed.claims.iter().filter(|claim| usage::claim_is_in(claim, &requirements)) {
-        sum(usage::of_claim(claim));
+    for claim in observed.claims.iter().map(|claim| usage::claim(claim)) {
+        if requirements.iter().all(|scope| claim.is_in(scope)) {
+            sum(claim.usage());
+        }
     }
     // Nothing else is in any scope.
     if requirements.is_empty() {
         observed.services.iter().for_each(|service| sum(usage::of_service(service)));
         for (claim, pod) in &observed.devices {
-            let counted = pod.as_ref().map(|pod| usage::of_pod(pod, now).0).unwrap_or_default();
-            sum(usage::of_devices(claim, &observed.extended, &counted));
+            let counted = pod.as_ref().map(|pod| usage::pod(pod).usage(now)).unwrap_or_default();
+            sum(devices::usage(&claim.spec, &observed.classes, &counted));
         }
-        let counts = observed.counts.iter().filter(|(name, _)| !usage::is_special(name));
-        sum(counts.map(|(name, count)| (name.clone(), Quantity::new(*count, Format::DecimalSi))).collect());
+        let counts = observed.counts.iter().filter(|(name, _)| !has_rules(name));
+        sum(counts.map(|(name, count)| (name.clone(), number(*count))).collect());
     }
     (used, changes_in)
 }
@@ -355,7 +326,7 @@ mod tests {
                     {"exactly": {"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 3}},
                     {"firstAvailable": [{"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 1},
                         {"deviceClassName": "nic", "allocationMode": "All"}]}]}}}),
-                json!({"metadata": {"namespace": "ns", "name": "e", "annotations": {EXTENDED: "true"}, "ownerReferences": [
+                json!({"metadata": {"namespace": "ns", "name": "e", "annotations": {devices::EXTENDED: "true"}, "ownerReferences": [
                     {"apiVersion": "v1", "kind": "Pod", "name": "a", "uid": "a", "controller": true}]}, "spec": {"devices": {"requests": [
                     {"exactly": {"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 2}}]}}}),
             ])

@@ -76,6 +76,21 @@ pub struct ClaimStatus {
     /// How large its volume is.
     #[serde(deserialize_with = "null_is_default")]
     pub capacity: Storage,
+    /// How large somebody is making it.
+    #[serde(deserialize_with = "null_is_default")]
+    pub allocated_resources: Storage,
+    /// How its attributes are being changed.
+    #[serde(deserialize_with = "null_is_default")]
+    pub modify_volume_status: ModifyVolumeStatus,
+}
+
+/// How the attributes of a volume are being changed.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ModifyVolumeStatus {
+    /// To those of this class.
+    #[serde(deserialize_with = "null_is_default")]
+    pub target_volume_attributes_class_name: Box<str>,
 }
 
 fn selector<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Selector>, D::Error> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api_types::quota::pods::Terms;
 use client::{Index, Kind, Meta, Resource, meta::null_is_default, resource};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
@@ -220,9 +221,31 @@ pub struct Condition {
     pub status: Box<str>,
     /// Since when.
     pub last_transition_time: Option<Timestamp>,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why a condition is as it is, as far as anybody asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reason {
+    /// Something that makes no difference.
+    #[default]
+    Other,
     /// The kubelet said so of its own accord.
-    #[serde(rename = "reason", deserialize_with = "is_by_kubelet")]
-    pub by_kubelet: bool,
+    Kubelet,
+    /// It cannot be.
+    Infeasible,
+}
+
+impl<'de> Deserialize<'de> for Reason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let reason = Option::<std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        Ok(match reason.as_deref() {
+            Some("TerminationByKubelet") => Self::Kubelet,
+            Some("Infeasible") => Self::Infeasible,
+            _ => Self::Other,
+        })
+    }
 }
 
 /// How a container is.
@@ -235,6 +258,12 @@ pub struct ContainerStatus {
     pub restart_count: i32,
     /// What it does now.
     pub state: ContainerState,
+    /// What it was given, as it came; empty if nobody has said.
+    #[serde(deserialize_with = "json_text")]
+    pub resources: Box<str>,
+    /// What its node set aside for it, as it came.
+    #[serde(deserialize_with = "json_text")]
+    pub allocated_resources: Box<str>,
 }
 
 /// What a container does.
@@ -279,43 +308,12 @@ impl<'de> Deserialize<'de> for PodAffinity {
             #[serde(deserialize_with = "null_is_default")]
             pod_anti_affinity: Terms,
         }
-        #[derive(Default, Deserialize)]
-        #[serde(default)]
-        struct Terms {
-            #[serde(
-                rename = "requiredDuringSchedulingIgnoredDuringExecution",
-                deserialize_with = "null_is_default"
-            )]
-            required: Vec<Term>,
-            #[serde(
-                rename = "preferredDuringSchedulingIgnoredDuringExecution",
-                deserialize_with = "null_is_default"
-            )]
-            preferred: Vec<Weighted>,
-        }
-        #[derive(Default, Deserialize)]
-        #[serde(rename_all = "camelCase", default)]
-        struct Weighted {
-            pod_affinity_term: Term,
-        }
-        #[derive(Default, Deserialize)]
-        #[serde(rename_all = "camelCase", default)]
-        struct Term {
-            #[serde(deserialize_with = "null_is_default")]
-            namespaces: Vec<Box<str>>,
-            namespace_selector: Option<serde::de::IgnoredAny>,
-        }
-
         let raw = Option::<Raw>::deserialize(deserializer)?.unwrap_or_default();
-        let crosses = |term: &Term| !term.namespaces.is_empty() || term.namespace_selector.is_some();
-        let any = |terms: &Terms| {
-            terms.required.iter().any(crosses)
-                || terms.preferred.iter().any(|it| crosses(&it.pod_affinity_term))
-        };
         let required = raw.node_affinity.required.as_ref();
         Ok(Self {
             pinned_to: required.and_then(NodeSelector::pinned).unwrap_or_default().into(),
-            crosses_namespaces: any(&raw.pod_affinity) || any(&raw.pod_anti_affinity),
+            crosses_namespaces: raw.pod_affinity.cross_namespaces()
+                || raw.pod_anti_affinity.cross_namespaces(),
         })
     }
 }
@@ -329,11 +327,6 @@ fn json_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<str>, D::
 fn claim_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<str>, D::Error> {
     let status = Option::<PodResourceClaim>::deserialize(deserializer)?;
     Ok(status.unwrap_or_default().resource_claim_name)
-}
-
-fn is_by_kubelet<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    let reason = Option::<std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-    Ok(reason.is_some_and(|reason| reason == "TerminationByKubelet"))
 }
 
 /// Whether there is anything but null.

@@ -1,13 +1,11 @@
 //! A ResourceClaim and a template of one, as far as controllers look at them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
+use api_types::quota::devices::Wanted;
 use client::{Kind, Meta, Resource, meta::null_is_default, resource};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, value::RawValue};
-
-/// Whoever wants all devices gets so many at most.
-const ALL_MAX: i64 = 32;
 
 /// A ResourceClaim.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -16,16 +14,9 @@ pub struct ResourceClaim {
     /// The metadata.
     pub metadata: Meta,
     /// What is wanted.
-    pub spec: ClaimSpec,
+    pub spec: Wanted,
     /// How it is.
     pub status: ClaimStatus,
-}
-
-/// What is wanted of a claim.
-#[derive(Clone, Debug, Default)]
-pub struct ClaimSpec {
-    /// So many devices it may get at most, by their class.
-    pub by_class: BTreeMap<Box<str>, i64>,
 }
 
 /// A class of devices.
@@ -129,68 +120,6 @@ pub struct ResourceClaimTemplate {
     /// The claim, as it came.
     #[serde(deserialize_with = "json_text")]
     spec: Arc<str>,
-}
-
-impl<'de> Deserialize<'de> for ClaimSpec {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Default, Deserialize)]
-        #[serde(default)]
-        struct Spec {
-            #[serde(deserialize_with = "null_is_default")]
-            devices: Requests,
-        }
-        #[derive(Default, Deserialize)]
-        #[serde(default)]
-        struct Requests {
-            #[serde(deserialize_with = "null_is_default")]
-            requests: Vec<Request>,
-        }
-        #[derive(Default, Deserialize)]
-        #[serde(rename_all = "camelCase", default)]
-        struct Request {
-            exactly: Option<Exactly>,
-            #[serde(deserialize_with = "null_is_default")]
-            first_available: Vec<Exactly>,
-        }
-        #[derive(Default, Deserialize)]
-        #[serde(rename_all = "camelCase", default)]
-        struct Exactly {
-            device_class_name: Box<str>,
-            allocation_mode: Box<str>,
-            count: i64,
-        }
-        impl Exactly {
-            fn at_most(&self) -> i64 {
-                match &*self.allocation_mode {
-                    "ExactCount" => self.count,
-                    "All" => ALL_MAX,
-                    _ => 0,
-                }
-            }
-        }
-
-        let spec = Option::<Spec>::deserialize(deserializer)?.unwrap_or_default();
-        let mut by_class = BTreeMap::new();
-        for request in spec.devices.requests {
-            // Of several that would do the worst counts, of each class.
-            let mut most = BTreeMap::new();
-            let any = if request.first_available.is_empty() {
-                request.exactly.into_iter().collect()
-            } else {
-                request.first_available
-            };
-            for choice in any {
-                let at_most = choice.at_most();
-                let known = most.entry(choice.device_class_name).or_insert(0);
-                *known = at_most.max(*known);
-            }
-            for (class, count) in most {
-                let sum = by_class.entry(class).or_insert(0_i64);
-                *sum = sum.saturating_add(count);
-            }
-        }
-        Ok(Self { by_class })
-    }
 }
 
 fn json_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {

@@ -1,5 +1,6 @@
 //! A ResourceQuota, as far as controllers look at it.
 
+use api_types::quota::scopes::{self, Requirement, Selector};
 use client::{Kind, Meta, Resource, meta::null_is_default, resource};
 use serde::Deserialize;
 
@@ -29,29 +30,7 @@ pub struct QuotaSpec {
     pub scopes: Vec<Box<str>>,
     /// And of those that meet all of this.
     #[serde(deserialize_with = "null_is_default")]
-    pub scope_selector: ScopeSelector,
-}
-
-/// Requirements of scopes.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ScopeSelector {
-    /// All of them must hold.
-    #[serde(deserialize_with = "null_is_default")]
-    pub match_expressions: Vec<ScopeRequirement>,
-}
-
-/// A requirement of a scope.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ScopeRequirement {
-    /// Which scope.
-    pub scope_name: Box<str>,
-    /// `In`, `NotIn`, `Exists` or `DoesNotExist`.
-    pub operator: Box<str>,
-    /// The values.
-    #[serde(deserialize_with = "null_is_default")]
-    pub values: Vec<Box<str>>,
+    pub scope_selector: Selector,
 }
 
 /// What is used.
@@ -76,12 +55,7 @@ impl Kind for ResourceQuota {
 
 impl ResourceQuota {
     /// Every requirement of scopes: those that are named, as requirements that they hold, and the selector's.
-    pub fn requirements(&self) -> Vec<ScopeRequirement> {
-        let named = self.spec.scopes.iter().map(|scope| ScopeRequirement {
-            scope_name: scope.clone(),
-            operator: "Exists".into(),
-            values: Vec::new(),
-        });
-        named.chain(self.spec.scope_selector.match_expressions.iter().cloned()).collect()
+    pub fn requirements(&self) -> Vec<Requirement> {
+        scopes::requirements(&self.spec.scopes, &self.spec.scope_selector)
     }
 }

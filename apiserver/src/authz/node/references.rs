@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::graph::Thing;
 
@@ -226,6 +227,15 @@ where
     T: Deserialize<'de> + Default,
 {
     Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
+/// Whether a pod refers to secrets, and whether to config maps, be it a mirror pod or not. One that cannot be read does.
+pub(crate) fn refers_to(pod: &Value) -> (bool, bool) {
+    let Ok(mut pod) = PodReferences::deserialize(pod) else { return (true, true) };
+    pod.metadata.annotations.clear();
+    let things = pod.things();
+    let any = |kind: Thing| things.iter().any(|(thing, _)| *thing == kind);
+    (any(Thing::Secret), any(Thing::ConfigMap))
 }
 
 // === impl PodReferences ===

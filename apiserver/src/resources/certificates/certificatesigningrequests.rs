@@ -14,8 +14,8 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::Time,
 };
 
-pub(crate) use self::encoded::organizations;
 use self::encoded::{certificate_fault, request_fault};
+pub(crate) use self::encoded::{common_name, organizations};
 use crate::{
     patch::apply::Reset,
     registry::strategy::{Context, Names, Part, SelectableField, Strategy, Subresource},

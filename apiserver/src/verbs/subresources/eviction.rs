@@ -40,6 +40,7 @@ pub(super) async fn run(server: &Arc<Server>, mut asked: Asked) -> Result<Answer
         decode::decode(&server.registry.catalogue, &body, format, &expected, options.field_validation)?;
     asked.warnings.extend(warnings);
     let mut call = asked.call(server, &options);
+    let object = super::admitted(server, &call, expected.kind, object).await?;
     let eviction = Eviction::from_value(&object).map_err(Status::internal)?;
     call.dry_run = pods::check_eviction(&eviction, &call.name, call.dry_run)?;
     let how = delete::options(&object.get("deleteOptions").cloned().unwrap_or_else(|| json!({})))?;

@@ -25,6 +25,8 @@ pub(super) async fn run(server: &Arc<Server>, mut asked: Asked) -> Result<Answer
     let Decoded { object, warnings } =
         decode::decode(&server.registry.catalogue, &body, format, &expected, options.field_validation)?;
     asked.warnings.extend(warnings);
+    let call = asked.call(server, &options);
+    let object = super::admitted(server, &call, expected.kind, object).await?;
     let (answer, more) =
         server.identity.issue(server, &object, &asked.info.namespace, &asked.info.name).await?;
     asked.warnings.extend(more);

@@ -11,7 +11,10 @@ use client::{
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::{kinds::Pod, pods::DISRUPTION_TARGET};
+use crate::{
+    kinds::{Pod, pod::Reason},
+    pods::DISRUPTION_TARGET,
+};
 
 /// A Pod that is to go is believed to for so long.
 const TIMEOUT: SignedDuration = SignedDuration::from_mins(2);
@@ -58,7 +61,9 @@ fn since(pod: &Pod) -> Option<Timestamp> {
     if pod.metadata.is_terminating() || pod.is_finished() {
         return None;
     }
-    let condition = pod.condition(DISRUPTION_TARGET).filter(|it| &*it.status == "True" && !it.by_kubelet)?;
+    let condition = pod
+        .condition(DISRUPTION_TARGET)
+        .filter(|it| &*it.status == "True" && it.reason != Reason::Kubelet)?;
     condition.last_transition_time
 }
 

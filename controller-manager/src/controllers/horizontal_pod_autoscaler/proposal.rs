@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::ask::Measured;
 use crate::{
     kinds::Pod,
-    resources::{Amounts, Requirements},
+    resources::{self, Amounts},
 };
 
 /// A Pod that began so recently uses more than it will.
@@ -194,7 +194,7 @@ pub(super) fn utilization(
 
 /// What a Pod asks for of a resource, in thousandths.
 fn requested(pod: &Pod, resource: &str, container: &str) -> Result<i64, String> {
-    let whole = Requirements::read(&pod.spec.resources);
+    let whole = resources::read(&pod.spec.resources);
     if let (true, Some(amount)) = (container.is_empty(), whole.requests.get(resource)) {
         return Ok(amount.milli_value());
     }
@@ -205,7 +205,7 @@ fn requested(pod: &Pod, resource: &str, container: &str) -> Result<i64, String> 
         if !container.is_empty() && name != container {
             continue;
         }
-        let requests: Amounts = Requirements::read(resources).requests;
+        let requests: Amounts = resources::read(resources).requests;
         match requests.get(resource) {
             Some(amount) => sum += amount.milli_value(),
             None => {

@@ -1,6 +1,7 @@
 //! What is wrong with encoded certificates and requests for them, in the words of Go's `crypto/x509` where clients
 //! are likely to see them.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use x509_parser::{
     certification_request::X509CertificationRequest,
     error::X509Error,
@@ -33,6 +34,21 @@ pub(super) fn request_fault(pem: &[u8]) -> Option<String> {
         Err(_) => "crypto/rsa: verification error",
     };
     Some(wrong.to_owned())
+}
+
+/// The common name that a request for a certificate, as an object has it, names as its subject's: the last, if several.
+///
+/// # Errors
+/// Why it is no such request, in Go's words.
+pub(crate) fn common_name(request: &str) -> Result<String, String> {
+    let pem = STANDARD.decode(request).map_err(|error| error.to_string())?;
+    let first = blocks(&pem).into_iter().next().filter(|block| block.label == "CERTIFICATE REQUEST");
+    let Some(block) = first else { return Err("PEM block type must be CERTIFICATE REQUEST".to_owned()) };
+    let (_, request) = X509CertificationRequest::from_der(&block.content)
+        .map_err(|_malformed| "asn1: structure error: malformed certificate request".to_owned())?;
+    let subject = &request.certification_request_info.subject;
+    let name = subject.iter_common_name().filter_map(|it| it.as_str().ok()).last();
+    Ok(name.unwrap_or_default().to_owned())
 }
 
 /// The organizations that a request for a certificate names as its subject's: the groups of the client it will be of.
