@@ -3,6 +3,7 @@
 //! The conversions are instantiated here, once, so that no other crate compiles serde code for Kubernetes' types.
 
 mod bare;
+mod in_place;
 
 use k8s_openapi::{
     api::{
@@ -42,6 +43,12 @@ pub trait Typed: Sized + Send + Sync + 'static {
 
     /// The JSON form.
     fn to_value(&self) -> Value;
+
+    /// Makes a value the JSON form of this, leaving alone what is so already. With `keep_nulls`, a null stays where this has
+    /// nothing.
+    fn write_to(&self, value: &mut Value, keep_nulls: bool) {
+        in_place::write(&self.to_value(), value, keep_nulls);
+    }
 }
 
 /// Go's time that was never set.
@@ -118,6 +125,10 @@ macro_rules! typed {
             fn to_value(&self) -> Value {
                 // Only maps with keys that are no strings can fail, and there are none.
                 serde_json::to_value(self).unwrap_or_default()
+            }
+
+            fn write_to(&self, value: &mut Value, keep_nulls: bool) {
+                in_place::write(self, value, keep_nulls);
             }
         }
     )*};

@@ -367,13 +367,18 @@ fn managed_fields(object: &mut Value) -> Option<Value> {
     object.get_mut("metadata")?.as_object_mut()?.remove("managedFields")
 }
 
-/// The struct as an object again, with the managed fields it came with.
-fn untyped<T: Typed>(object: &T, managed: Option<Value>) -> Value {
-    let mut value = object.to_value();
+/// The struct as an object again, written over the one it was read from, with the managed fields that one had.
+fn untyped<T: Typed>(typed: &T, mut object: Value, managed: Option<Value>) -> Value {
+    typed.write_to(&mut object, false);
+    restore(&mut object, managed);
+    object
+}
+
+/// Puts managed fields back.
+fn restore(object: &mut Value, managed: Option<Value>) {
     if let Some(managed) = managed {
-        value.meta_mut().insert("managedFields".to_owned(), managed);
+        object.meta_mut().insert("managedFields".to_owned(), managed);
     }
-    value
 }
 
 impl<S: Strategy> Resource for Kind<S> {
@@ -457,74 +462,76 @@ impl<S: Strategy> Resource for Kind<S> {
     }
 
     fn default(&self, object: Value) -> Result<Value, String> {
-        let mut raw = object;
-        let managed = managed_fields(&mut raw);
-        let mut object: S::Object = typed(&raw)?;
-        S::mark(&raw, &mut object);
+        let mut value = object;
+        let managed = managed_fields(&mut value);
+        let mut object: S::Object = typed(&value)?;
+        S::mark(&value, &mut object);
         S::default(&mut object);
-        let mut defaulted = untyped(&object, managed);
-        keep_nulls(&raw, &mut defaulted);
-        Ok(defaulted)
+        // Without the nulls of lists that are not there an object would look as if it had lost what it never had, and the
+        // record of who set what lose it too.
+        object.write_to(&mut value, true);
+        restore(&mut value, managed);
+        Ok(value)
     }
 
-    fn check_create(&self, cx: &Context<'_>, mut object: Value) -> Result<Checked, String> {
+    fn check_create(&self, cx: &Context<'_>, mut value: Value) -> Result<Checked, String> {
         if S::STATUS && !S::STATUS_ON_CREATE {
-            remove(&mut object, "status");
+            remove(&mut value, "status");
         }
-        let mut faults = Self::metadata_faults(&object);
-        let managed = managed_fields(&mut object);
-        let mut object: S::Object = typed(&object)?;
+        let mut faults = Self::metadata_faults(&value);
+        let managed = managed_fields(&mut value);
+        let mut object: S::Object = typed(&value)?;
         S::prepare_for_create(cx, &mut object);
         faults.extend(S::validate(cx, &object));
         let warnings = S::warnings(cx, &object, None);
         S::canonicalize(&mut object);
-        Ok(Checked { object: untyped(&object, managed), faults, warnings })
+        Ok(Checked { object: untyped(&object, value, managed), faults, warnings })
     }
 
     fn check_update(
         &self,
         cx: &Context<'_>,
         part: Part,
-        mut object: Value,
+        mut value: Value,
         old: &Value,
     ) -> Result<Checked, String> {
         let old_typed: S::Object = typed(old)?;
         match part {
             Part::Main => {
                 if S::STATUS {
-                    copy(&mut object, old, "status");
+                    copy(&mut value, old, "status");
                 }
                 let mut faults = Vec::new();
                 if S::REJUDGES_CHANGE {
-                    faults.extend(Self::metadata_change_faults(&object, old));
+                    faults.extend(Self::metadata_change_faults(&value, old));
                 }
                 if S::REJUDGES_METADATA {
-                    faults.extend(Self::metadata_faults(&object));
+                    faults.extend(Self::metadata_faults(&value));
                 }
-                let managed = managed_fields(&mut object);
-                let mut object: S::Object = typed(&object)?;
+                let managed = managed_fields(&mut value);
+                let mut object: S::Object = typed(&value)?;
                 S::prepare_for_update(cx, &mut object, &old_typed);
                 faults.extend(S::validate_update(cx, &object, &old_typed));
                 let warnings = S::warnings(cx, &object, Some(&old_typed));
                 S::canonicalize(&mut object);
-                Ok(Checked { object: untyped(&object, managed), faults, warnings })
+                Ok(Checked { object: untyped(&object, value, managed), faults, warnings })
             }
             Part::Status => {
-                let mut merged = with_status(old, object);
+                let mut merged = with_status(old, value);
                 let mut faults = Self::metadata_change_faults(&merged, old);
                 let managed = managed_fields(&mut merged);
                 let mut object: S::Object = typed(&merged)?;
                 S::prepare_for_status_update(cx, &mut object, &old_typed);
                 faults.extend(S::validate_status_update(cx, &object, &old_typed));
                 let warnings = S::status_warnings(cx, &object, &old_typed);
-                Ok(Checked { object: untyped(&object, managed), faults, warnings })
+                Ok(Checked { object: untyped(&object, merged, managed), faults, warnings })
             }
             Part::Sub(name) => {
                 let rules = S::SUBRESOURCES.iter().find(|it| it.name == name).ok_or("no such subresource")?;
-                let managed = managed_fields(&mut object);
-                let mut object: S::Object = typed(&object)?;
+                let managed = managed_fields(&mut value);
+                let mut object: S::Object = typed(&value)?;
                 (rules.prepare)(cx, &mut object, &old_typed);
-                let value = untyped(&object, managed);
+                let value = untyped(&object, value, managed);
                 let mut faults = Self::metadata_change_faults(&value, old);
                 faults.extend((rules.validate)(cx, &object, &old_typed));
                 Ok(Checked { object: value, faults, warnings: Vec::new() })
@@ -534,28 +541,6 @@ impl<S: Strategy> Resource for Kind<S> {
 
     fn grace_period(&self, object: &Value, asked: Option<i64>) -> Option<i64> {
         typed::<S::Object>(object).ok().and_then(|object| S::grace_period(&object, asked))
-    }
-}
-
-/// Puts back the nulls that the typed struct does not know: lists that are written even when there are none. Without
-/// them an object would look as if it had lost what it never had, and the record of who set what lose it too.
-fn keep_nulls(from: &Value, to: &mut Value) {
-    match (from, to) {
-        (Value::Object(from), Value::Object(to)) => {
-            for (key, value) in from {
-                match to.get_mut(key) {
-                    Some(to) => keep_nulls(value, to),
-                    None if value.is_null() => {
-                        to.insert(key.clone(), Value::Null);
-                    }
-                    None => {}
-                }
-            }
-        }
-        (Value::Array(from), Value::Array(to)) if from.len() == to.len() => {
-            from.iter().zip(to).for_each(|(from, to)| keep_nulls(from, to));
-        }
-        _ => {}
     }
 }
 
@@ -621,24 +606,4 @@ pub fn counts(rule: Generation, object: &Value, old: &Value) -> bool {
 /// A fault for a field that must not change, in upstream's words.
 pub fn immutable(path: &api_types::field::Path, value: &impl serde::Serialize) -> Fault {
     Fault::invalid(path, api_types::field::BadValue::json(value), "field is immutable")
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn lists_that_are_written_though_empty_stay_null() {
-        let mut to = json!({"spec": {"drivers": [{"name": "a"}], "new": 1}});
-        keep_nulls(
-            &json!({"rules": null, "spec": {"drivers": [{"name": "a", "topologyKeys": null}], "gone": 1}}),
-            &mut to,
-        );
-        assert_eq!(
-            to,
-            json!({"rules": null, "spec": {"drivers": [{"name": "a", "topologyKeys": null}], "new": 1}})
-        );
-    }
 }
