@@ -70,6 +70,8 @@ pub struct Note {
     pub message: Cow<'static, str>,
     /// What was done, such as `Binding`; only Events in series tell it.
     pub action: &'static str,
+    /// Another object that has to do with it; only Events in series tell it.
+    pub related: Option<Box<ObjectRef>>,
 }
 
 /// Whether an Event is a warning.
@@ -136,12 +138,31 @@ impl ObjectRef {
 impl Note {
     /// All is well.
     pub fn normal(reason: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { severity: Severity::Normal, reason: reason.into(), message: message.into(), action: "" }
+        Self {
+            severity: Severity::Normal,
+            reason: reason.into(),
+            message: message.into(),
+            action: "",
+            related: None,
+        }
     }
 
     /// Somebody should look.
     pub fn warning(reason: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { severity: Severity::Warning, reason: reason.into(), message: message.into(), action: "" }
+        Self {
+            severity: Severity::Warning,
+            reason: reason.into(),
+            message: message.into(),
+            action: "",
+            related: None,
+        }
+    }
+
+    /// Saying which other object has to do with it.
+    #[must_use]
+    pub fn related(mut self, to: ObjectRef) -> Self {
+        self.related = Some(Box::new(to));
+        self
     }
 
     /// Saying what was done, such as `Binding`.

@@ -1,9 +1,18 @@
 //! Carrying decisions out: the binding, and what people are told.
 //!
+//! ```text
+//! permit ──> prepare (volumes, devices) ──> bind ──> tell who wants to know
+//!    └──────────┴─────────────────────────────┴────> fails: give everything back
+//! ```
+//!
 //! A binding that fails gives its place back and the Pod another turn. What is said of a Pod in its `PodScheduled` condition
 //! is written only to the Pod it was decided on: never over a binding.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use client::{
     Error,
@@ -14,14 +23,17 @@ use client::{
 };
 use parking_lot::Mutex;
 use serde::de::IgnoredAny;
-use serde_json::json;
-use tokio::sync::Notify;
+use serde_json::{Value, json};
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::{
-    plugin::ClusterEvent,
+    cycle::{Diagnosis, Verdict},
+    plugin::{ClusterEvent, Holding, Permission, Preparation, Rejection},
     pod::{POD_SCHEDULED, Pod},
+    profile::Profile,
     queue::Turn,
     run::{Binding, Shared},
+    snapshot::Row,
 };
 
 /// An Event's note may have so many bytes.
@@ -45,6 +57,40 @@ struct Said {
     pod: Arc<Pod>,
     reason: &'static str,
     message: String,
+    nomination: Nomination,
+}
+
+/// What becomes of the node that is kept free for a Pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Nomination {
+    /// It is as it is.
+    Keep,
+    /// This one is.
+    Set(Arc<str>),
+    /// None is.
+    Clear,
+}
+
+/// Why a binding failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// A plugin does not want it.
+    Rejected(&'static str, Rejection),
+    /// Something does not work.
+    Error(String),
+}
+
+// === impl Nomination ===
+
+impl Nomination {
+    /// The node, empty for none; nothing if it is as it is.
+    fn node(&self) -> Option<&str> {
+        match self {
+            Self::Keep => None,
+            Self::Set(node) => Some(node),
+            Self::Clear => Some(""),
+        }
+    }
 }
 
 // === impl Statuses ===
@@ -81,7 +127,7 @@ impl Said {
                 && *condition.reason == *self.reason
                 && *condition.message == *self.message
                 && condition.observed_generation == pod.metadata.generation
-        })
+        }) && self.nomination.node().is_none_or(|node| *node == *pod.nominated_node_name)
     }
 
     /// The change, on condition that the Pod is as it was seen.
@@ -103,9 +149,13 @@ impl Said {
         if pod.metadata.generation > 0 {
             condition["observedGeneration"] = json!(pod.metadata.generation);
         }
+        let mut status = json!({"conditions": [condition]});
+        if let Some(node) = self.nomination.node().filter(|node| **node != *pod.nominated_node_name) {
+            status["nominatedNodeName"] = if node.is_empty() { Value::Null } else { json!(node) };
+        }
         Patch::strategic(json!({
             "metadata": {"uid": pod.uid(), "resourceVersion": pod.metadata.revision},
-            "status": {"conditions": [condition]},
+            "status": status,
         }))
     }
 }
@@ -128,32 +178,97 @@ fn shortened(message: &str) -> String {
 impl Shared {
     /// Binds a Pod to the node it is assumed on.
     pub(crate) async fn bind(self: Arc<Self>, binding: Binding) {
-        let Binding { turn, node, begun, _slot } = binding;
+        let Binding { turn, node, holdings, begun, slot } = binding;
         let pod = Arc::clone(&turn.pod);
+        let Some(profile) = self.options.profiles.of(&pod) else { return };
+        match self.permit_prepare_bind(profile, &pod, &node, &holdings, slot).await {
+            Ok(()) => {
+                self.count("scheduled", &pod, begun);
+                self.metrics.pod_attempts.observe(turn.attempts.into());
+                self.tell_scheduled(&pod, &node);
+                for plugin in &profile.told {
+                    plugin.bound(&pod, &node);
+                }
+                self.state.lock().cluster.others_mut().release(pod.uid());
+            }
+            Err(failure) => {
+                let result = if matches!(failure, Failure::Rejected(..)) { "unschedulable" } else { "error" };
+                self.count(result, &pod, begun);
+                self.roll_back(turn, &node, failure);
+            }
+        }
+    }
+
+    async fn permit_prepare_bind(
+        self: &Arc<Self>,
+        profile: &Profile,
+        pod: &Arc<Pod>,
+        node: &Arc<str>,
+        holdings: &[Holding],
+        slot: OwnedSemaphorePermit,
+    ) -> Result<(), Failure> {
+        for plugin in &profile.permits {
+            match plugin.permit(pod, node) {
+                Permission::Granted => {}
+                Permission::After(wait) => tokio::time::sleep(wait).await,
+                Permission::Denied(rejection) => return Err(Failure::Rejected(plugin.name(), rejection)),
+            }
+        }
+        let preparations: Vec<(&'static str, Preparation)> = profile
+            .prepares
+            .iter()
+            .flat_map(|plugin| {
+                plugin.before_binding(pod, node, holdings).into_iter().map(|it| (plugin.name(), it))
+            })
+            .collect();
+        if !preparations.is_empty() {
+            // That may take long; others need not wait for it.
+            drop(slot);
+            self.expect_at(pod, node).await;
+            for (plugin, preparation) in preparations {
+                let result = match preparation {
+                    Preparation::Volumes { patience } => {
+                        self.prepare_volumes(pod, node, holdings, patience).await
+                    }
+                };
+                result.map_err(|why| Failure::Error(format!("running PreBind plugin {plugin:?}: {why}")))?;
+            }
+            return self.bind_now(pod, node).await;
+        }
+        let bound = self.bind_now(pod, node).await;
+        drop(slot);
+        bound
+    }
+
+    /// Says where a Pod is going, for it will take a while.
+    async fn expect_at(&self, pod: &Pod, node: &str) {
+        if *pod.nominated_node_name == *node {
+            return;
+        }
+        let patch = Patch::strategic(json!({
+            "metadata": {"uid": pod.uid()},
+            "status": {"nominatedNodeName": node},
+        }));
+        let answer: Result<IgnoredAny, Error> = self.api.patch(&PODS, &pod.key(), "status", &patch).await;
+        if let Err(error) = answer {
+            tracing::warn!(pod = %pod.key(), %error, "cannot say which node the pod is going to");
+        }
+    }
+
+    async fn bind_now(&self, pod: &Arc<Pod>, node: &str) -> Result<(), Failure> {
         let object = json!({
             "apiVersion": "v1",
             "kind": "Binding",
             "metadata": {"namespace": &*pod.metadata.namespace, "name": &*pod.metadata.name, "uid": pod.uid()},
-            "target": {"kind": "Node", "name": &*node},
+            "target": {"kind": "Node", "name": node},
         });
         let answer: Result<IgnoredAny, Error> =
             self.api.create_subresource(&PODS, &pod.key(), "binding", &object).await;
-        let failure = match answer {
-            Ok(_) => None,
+        match answer {
+            Ok(_) => Ok(()),
             // To give the place away while the Pod is bound there would put two Pods in it.
-            Err(error) if error.may_have_happened() && self.is_bound(&pod, &node).await => None,
-            Err(error) => Some(error),
-        };
-        match failure {
-            None => {
-                self.count("scheduled", &pod, begun);
-                self.metrics.pod_attempts.observe(turn.attempts.into());
-                self.tell_scheduled(&pod, &node);
-            }
-            Some(error) => {
-                self.count("error", &pod, begun);
-                self.roll_back(turn, &error);
-            }
+            Err(error) if error.may_have_happened() && self.is_bound(pod, node).await => Ok(()),
+            Err(error) => Err(Failure::Error(format!("running Bind plugin \"DefaultBinder\": {error}"))),
         }
     }
 
@@ -169,25 +284,34 @@ impl Shared {
         false
     }
 
-    /// A binding failed: the place is free again, and the Pod has another turn if it is still there without a node.
-    fn roll_back(&self, mut turn: Turn, error: &Error) {
+    /// A binding failed: what it took is free again, and the Pod has another turn if it is still there without a node.
+    fn roll_back(&self, mut turn: Turn, node: &Arc<str>, failure: Failure) {
         let key = turn.pod.key();
-        let message = format!("running Bind plugin \"DefaultBinder\": {error}");
-        tracing::warn!(pod = %key, message, "binding failed");
+        let (reason, message, plugins) = match failure {
+            Failure::Error(message) => {
+                tracing::warn!(pod = %key, message, "binding failed");
+                ("SchedulerError", message, BTreeSet::new())
+            }
+            Failure::Rejected(plugin, rejection) => {
+                let verdict = Verdict { node: Arc::clone(node), row: Row::default(), plugin, rejection };
+                ("Unschedulable", Diagnosis::of_one(verdict).message(1), BTreeSet::from([plugin]))
+            }
+        };
         let mut state = self.state.lock();
+        state.cluster.others_mut().release(turn.pod.uid());
         if let Some(pod) = state.cluster.forget(turn.pod.uid()) {
             self.happened(&mut state, &ClusterEvent::PodRemoved(pod));
         }
         let current = self.pods.get_same(&key, turn.pod.uid());
         let Some(pod) = current.filter(|pod| !pod.is_assigned() && !pod.ended) else { return };
         turn.pod = Arc::clone(&pod);
-        state.queue.retry(turn, self.now());
+        state.queue.come_back(turn, plugins, self.now());
         drop(state);
         self.wake();
-        self.tell_failure(&pod, "SchedulerError", &message);
+        self.tell_failure(&pod, reason, &message, Nomination::Clear);
     }
 
-    fn tell(&self, pod: &Pod, note: &Note) {
+    pub(crate) fn tell(&self, pod: &Pod, note: &Note) {
         if let Some(recorder) = self.recorder(pod) {
             recorder.record(&ObjectRef::to(pod), note);
         }
@@ -199,9 +323,15 @@ impl Shared {
     }
 
     /// Tells people why a Pod found no node: by an Event and by its condition.
-    pub(crate) fn tell_failure(&self, pod: &Arc<Pod>, reason: &'static str, message: &str) {
+    pub(crate) fn tell_failure(
+        &self,
+        pod: &Arc<Pod>,
+        reason: &'static str,
+        message: &str,
+        nomination: Nomination,
+    ) {
         self.tell(pod, &Note::warning("FailedScheduling", shortened(message)).action("Scheduling"));
-        let said = Said { pod: Arc::clone(pod), reason, message: message.to_owned() };
+        let said = Said { pod: Arc::clone(pod), reason, message: message.to_owned(), nomination };
         if !said.is_said_by(pod) {
             self.statuses.say(said);
         }

@@ -3,7 +3,7 @@
 //! Invariant: a field or a plugin that does nothing here is refused by name, never ignored. To disable a plugin that is not
 //! here is no mistake.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use api_types::wire::yaml;
 use serde::Deserialize;
@@ -91,6 +91,8 @@ struct Raw {
     percentage_of_nodes_to_score: Option<u32>,
     pod_initial_backoff_seconds: Option<u64>,
     pod_max_backoff_seconds: Option<u64>,
+    /// How many nodes upstream looks at at a time. Here one task decides, so there is nothing to set; any number is fine.
+    parallelism: Option<i64>,
     #[serde(default)]
     profiles: Vec<RawProfile>,
 }
@@ -109,6 +111,17 @@ struct RawProfile {
     percentage_of_nodes_to_score: Option<u32>,
     #[serde(default)]
     plugins: RawPlugins,
+    #[serde(default)]
+    plugin_config: Vec<PluginConfig>,
+}
+
+/// Arguments of a plugin.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PluginConfig {
+    name: String,
+    #[serde(default)]
+    args: serde_json::Map<String, serde_json::Value>,
 }
 
 #[derive(Default, Deserialize)]
@@ -119,8 +132,14 @@ struct RawPlugins {
     queue_sort: PluginSet,
     pre_filter: PluginSet,
     filter: PluginSet,
+    post_filter: PluginSet,
     pre_score: PluginSet,
     score: PluginSet,
+    reserve: PluginSet,
+    permit: PluginSet,
+    pre_bind: PluginSet,
+    bind: PluginSet,
+    post_bind: PluginSet,
 }
 
 #[derive(Clone, Default, Deserialize)]
@@ -199,6 +218,11 @@ impl Configuration {
             let (version, kind) = (raw.api_version, raw.kind);
             return Err(Error::Invalid(format!("{version} {kind} is not {API_VERSION} {KIND}")));
         }
+        if let Some(parallelism @ ..=0) = raw.parallelism {
+            return Err(Error::Invalid(format!(
+                "parallelism: Invalid value: {parallelism}: should be an integer value greater than zero"
+            )));
+        }
         let mut waits = Waits::default();
         if let Some(seconds) = raw.pod_initial_backoff_seconds {
             waits.backoff_initial = Duration::from_secs(seconds);
@@ -247,47 +271,113 @@ fn checked(percentage: Option<u32>) -> Result<Option<u32>, Error> {
 
 type Weighed = (Arc<dyn Plugin>, i64);
 
+/// The binder there is. It is no plugin here: something must bind.
+const BINDER: &str = "DefaultBinder";
+
 fn profile(raw: RawProfile) -> Result<Profile, Error> {
-    let defaults = plugins::all().into_iter().map(|plugin| {
-        let weight = plugin.weight();
-        (plugin, weight)
-    });
-    let everywhere = merged(defaults.collect(), &raw.plugins.multi_point)?;
-    let at = |point: Point, sets: &[&PluginSet]| {
+    let known = Known::new(&raw.plugin_config)?;
+    let plugins = &raw.plugins;
+    let everywhere = merged(&known, known.all()?, &without_binder(&plugins.multi_point)?)?;
+    let at = |point: Point, set: &PluginSet| {
         let here: Vec<Weighed> =
             everywhere.iter().filter(|(plugin, _)| plugin.points().contains(&point)).cloned().collect();
-        sets.iter().try_fold(here, |here, set| {
-            for enabled in &set.enabled {
-                let plugin = known(&enabled.name)?;
-                if !plugin.points().contains(&point) {
-                    return Err(Error::Invalid(format!(
-                        "plugin {:?} does not extend {point:?} plugin",
-                        enabled.name
-                    )));
-                }
+        for enabled in &set.enabled {
+            let plugin = known.get(&enabled.name)?;
+            if !plugin.points().contains(&point) {
+                return Err(Error::Invalid(format!(
+                    "plugin {:?} does not extend {point:?} plugin",
+                    enabled.name
+                )));
             }
-            merged(here, set)
-        })
+        }
+        merged(&known, here, set)
     };
     let names = |plugins: Vec<Weighed>| plugins.into_iter().map(|(plugin, _)| plugin).collect::<Vec<_>>();
-    let order = names(at(Point::QueueSort, &[&raw.plugins.queue_sort])?);
+    let order = names(at(Point::QueueSort, &plugins.queue_sort)?);
     let [order] = <[Arc<dyn Plugin>; 1]>::try_from(order)
         .map_err(|_several| Error::Invalid("only one queue sort plugin required for profile".to_owned()))?;
     // Here the first of two points makes the second, so that one cannot be off alone.
-    if !raw.plugins.pre_filter.is_empty() || !raw.plugins.pre_score.is_empty() {
+    if !plugins.pre_filter.is_empty() || !plugins.pre_score.is_empty() {
         return Err(Error::Invalid(
             "plugins are enabled and disabled at filter and score; preFilter and preScore follow them"
                 .to_owned(),
         ));
     }
+    without_binder(&plugins.bind).and_then(|bind| match bind.enabled.first() {
+        Some(other) => Err(Error::Invalid(format!("plugin {:?} does not extend Bind plugin", other.name))),
+        None if bind.disabled.is_empty() => Ok(()),
+        None => Err(Error::Invalid("at least one bind plugin is needed for profile".to_owned())),
+    })?;
     Ok(Profile {
         scheduler_name: raw.scheduler_name.unwrap_or_else(|| DEFAULT_SCHEDULER_NAME.to_owned()),
         percentage_of_nodes_to_score: checked(raw.percentage_of_nodes_to_score)?,
-        gates: names(at(Point::PreEnqueue, &[&raw.plugins.pre_enqueue])?),
+        gates: names(at(Point::PreEnqueue, &plugins.pre_enqueue)?),
         order,
-        filters: names(at(Point::Filter, &[&raw.plugins.filter])?),
-        scores: at(Point::Score, &[&raw.plugins.score])?,
+        filters: names(at(Point::Filter, &plugins.filter)?),
+        relief: names(at(Point::PostFilter, &plugins.post_filter)?),
+        scores: at(Point::Score, &plugins.score)?,
+        reserves: names(at(Point::Reserve, &plugins.reserve)?),
+        permits: names(at(Point::Permit, &plugins.permit)?),
+        prepares: names(at(Point::PreBind, &plugins.pre_bind)?),
+        told: names(at(Point::PostBind, &plugins.post_bind)?),
     })
+}
+
+/// The plugins there are, with the arguments of a profile.
+struct Known<'a>(BTreeMap<&'a str, serde_json::Value>);
+
+impl<'a> Known<'a> {
+    fn new(configs: &'a [PluginConfig]) -> Result<Self, Error> {
+        let mut arguments = BTreeMap::new();
+        for PluginConfig { name, args } in configs {
+            let mut args = args.clone();
+            let kind = format!("{name}Args");
+            for (field, expected) in [("apiVersion", API_VERSION), ("kind", &*kind)] {
+                if let Some(said) = args.remove(field).filter(|said| said != expected) {
+                    return Err(Error::Invalid(format!(
+                        "args of plugin {name:?}: {field} {said} is not {expected:?}"
+                    )));
+                }
+            }
+            if arguments.insert(&**name, args.into()).is_some() {
+                return Err(Error::Invalid(format!("repeated config for plugin {name}")));
+            }
+        }
+        let known = Self(arguments);
+        // Arguments must make sense even if the plugin is off.
+        known.0.keys().try_for_each(|name| known.get(name).map(drop))?;
+        Ok(known)
+    }
+
+    fn get(&self, name: &str) -> Result<Arc<dyn Plugin>, Error> {
+        plugins::with(name, self.0.get(name))
+            .map_err(|why| Error::Invalid(format!("args of plugin {name:?}: {why}")))?
+            .ok_or_else(|| Error::Invalid(format!("plugin {name:?} is not supported")))
+    }
+
+    /// All of them with their weights.
+    fn all(&self) -> Result<Vec<Weighed>, Error> {
+        let weighed = |plugin: Arc<dyn Plugin>| {
+            let plugin = self.get(plugin.name())?;
+            let weight = plugin.weight();
+            Ok((plugin, weight))
+        };
+        plugins::all().into_iter().map(weighed).collect()
+    }
+}
+
+/// What a set says of other plugins than the binder, which can be enabled where it is, but not alone disabled.
+fn without_binder(set: &PluginSet) -> Result<PluginSet, Error> {
+    let is_other = |plugin: &&RawPlugin| plugin.name != BINDER;
+    let enables = set.enabled.iter().any(|plugin| plugin.name == BINDER);
+    if !enables && set.disabled.iter().any(|plugin| plugin.name == BINDER) {
+        return Err(Error::Invalid("at least one bind plugin is needed for profile".to_owned()));
+    }
+    let mut disabled: Vec<RawPlugin> = set.disabled.iter().filter(is_other).cloned().collect();
+    if enables && set.enabled.len() == 1 {
+        disabled.retain(|plugin| plugin.name != "*");
+    }
+    Ok(PluginSet { enabled: set.enabled.iter().filter(is_other).cloned().collect(), disabled })
 }
 
 impl PluginSet {
@@ -296,17 +386,12 @@ impl PluginSet {
     }
 }
 
-fn known(name: &str) -> Result<Arc<dyn Plugin>, Error> {
-    let plugin = plugins::all().into_iter().find(|plugin| plugin.name() == name);
-    plugin.ok_or_else(|| Error::Invalid(format!("plugin {name:?} is not supported")))
-}
-
 /// The defaults that are not disabled, those that are enabled again in their place, and the others after them.
-fn merged(defaults: Vec<Weighed>, set: &PluginSet) -> Result<Vec<Weighed>, Error> {
+fn merged(known: &Known<'_>, defaults: Vec<Weighed>, set: &PluginSet) -> Result<Vec<Weighed>, Error> {
     let disabled = |name: &str| set.disabled.iter().any(|plugin| plugin.name == "*" || plugin.name == name);
     let mut enabled = Vec::new();
     for raw in &set.enabled {
-        let plugin = known(&raw.name)?;
+        let plugin = known.get(&raw.name)?;
         if raw.weight < 0 {
             return Err(Error::Invalid(format!("the weight of plugin {:?} is negative", raw.name)));
         }
@@ -400,6 +485,34 @@ profiles:
     }
 
     #[test]
+    fn profiles_set_plugins_and_say_where_they_have_a_say() {
+        let text = "
+parallelism: 8
+profiles:
+- schedulerName: packed
+  pluginConfig:
+  - name: NodeResourcesFit
+    args:
+      apiVersion: kubescheduler.config.k8s.io/v1
+      kind: NodeResourcesFitArgs
+      scoringStrategy: {type: MostAllocated}
+  plugins:
+    postFilter: {disabled: [{name: '*'}]}
+    reserve: {disabled: [{name: VolumeBinding}]}
+    bind: {disabled: [{name: '*'}], enabled: [{name: DefaultBinder}]}
+";
+        let configuration = parse(text).unwrap();
+        let profile = configuration.profiles.iter().next().unwrap();
+        assert!(profile.relief.is_empty() && profile.reserves.is_empty());
+        assert_eq!(
+            profile.prepares.iter().map(|plugin| plugin.name()).collect::<Vec<_>>(),
+            ["VolumeBinding"]
+        );
+        let fit = profile.scores.iter().find(|(plugin, _)| plugin.name() == "NodeResourcesFit").unwrap();
+        assert!(format!("{fit:?}").contains("MostAllocated"));
+    }
+
+    #[test]
     fn what_we_cannot_do_is_refused_by_name() {
         for (text, expected) in [
             ("extenders: []", "unknown field `extenders`"),
@@ -408,7 +521,34 @@ profiles:
                 "profiles: [{plugins: {score: {enabled: [{name: NodePorts}]}}}]",
                 "plugin \"NodePorts\" does not extend Score plugin",
             ),
-            ("profiles: [{pluginConfig: []}]", "unknown field `pluginConfig`"),
+            ("profiles: [{pluginConfigs: []}]", "unknown field `pluginConfigs`"),
+            ("parallelism: 0", "should be an integer value greater than zero"),
+            (
+                "profiles: [{pluginConfig: [{name: NodePorts, args: {}}]}]",
+                "args of plugin \"NodePorts\": it has no arguments",
+            ),
+            (
+                "profiles: [{pluginConfig: [{name: InterPodAffinity, args: {hardPodAffinityWeight: 101}}]}]",
+                "args of plugin \"InterPodAffinity\": hardPodAffinityWeight: Invalid value: 101: not in valid range [0, 100]",
+            ),
+            (
+                "profiles: [{pluginConfig: [{name: VolumeBinding, args: {bindTimeout: 1}}]}]",
+                "unknown field `bindTimeout`",
+            ),
+            (
+                "profiles: [{pluginConfig: [{name: NodeAffinity, args: {kind: OtherArgs}}]}]",
+                "kind \"OtherArgs\" is not \"NodeAffinityArgs\"",
+            ),
+            (
+                "profiles: [{pluginConfig: [{name: NodeAffinity}, {name: NodeAffinity}]}]",
+                "repeated config for plugin NodeAffinity",
+            ),
+            ("profiles: [{plugins: {bind: {disabled: [{name: '*'}]}}}]", "at least one bind plugin"),
+            ("profiles: [{plugins: {bind: {enabled: [{name: NodePorts}]}}}]", "does not extend Bind plugin"),
+            (
+                "profiles: [{plugins: {permit: {enabled: [{name: NodePorts}]}}}]",
+                "does not extend Permit plugin",
+            ),
             ("profiles: [{}, {}]", "two profiles have the same schedulerName"),
             ("percentageOfNodesToScore: 101", "not in the range 0-100"),
             ("podInitialBackoffSeconds: 11", "podMaxBackoffSeconds must be greater"),

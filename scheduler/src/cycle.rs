@@ -1,9 +1,13 @@
-//! One decision: which node, or why none.
+//! One decision: which node, or why none and what would help.
 //!
 //! ```text
-//! prefilter ── which nodes at all ──> filter, node by node from where the last cycle left off, until enough will do
+//! prefilter ── which nodes at all ──> the node that is kept free for the Pod, if any
+//!           ──> filter, node by node from where the last cycle left off, until enough will do
 //!           ──> prescore ──> score, plugin by plugin ──> normalise, weigh, add up ──> the best, or one of the best by lot
+//!           ──> postfilter, if none will do
 //! ```
+//!
+//! A node that is kept free for other Pods, no less important than this one, must do with them there and without.
 //!
 //! Invariant: pure. The same arguments give the same decision; chance comes in as a number.
 
@@ -14,7 +18,7 @@ pub use diagnosis::{Diagnosis, Verdict};
 use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
-    plugin::{Filter, Filtering, Rejection, SCORE_MAX},
+    plugin::{Filter, Filtering, Rejection, Relief, SCORE_MAX, Trouble, WhatIf},
     pod::Pod,
     profile::Profile,
     snapshot::{Row, Snapshot},
@@ -34,6 +38,8 @@ pub struct Question<'a> {
     pub snapshot: &'a Snapshot,
     /// Who decides.
     pub profile: &'a Profile,
+    /// The node that is kept free for it.
+    pub nominated: Option<&'a str>,
     /// How many nodes are looked at, in percent, if the profile does not say; adaptive if 0.
     pub percentage_of_nodes_to_score: u32,
     /// Where the last cycle left off.
@@ -47,6 +53,8 @@ pub struct Question<'a> {
 pub struct Decision {
     /// The node, or why none.
     pub outcome: Result<Chosen, Diagnosis>,
+    /// What would make room, if it goes nowhere and somebody was asked.
+    pub relief: Option<Relief>,
     /// What speaks against each node that was looked at and would not do.
     pub rejected: Vec<Verdict>,
     /// How good each node is that would do; none if there was nothing to compare.
@@ -62,6 +70,8 @@ pub struct Decision {
 pub struct Chosen {
     /// Its name.
     pub node: Arc<str>,
+    /// Its row in the snapshot of the cycle.
+    pub row: Row,
 }
 
 /// The scores of the nodes that would do, in columns.
@@ -75,35 +85,139 @@ pub struct Scores {
     pub totals: Vec<i64>,
 }
 
+/// The nodes that will do, before they are compared.
+#[derive(Debug)]
+pub struct Filtered {
+    /// They.
+    pub feasible: Vec<Row>,
+    /// What speaks against the others.
+    pub rejected: Vec<Verdict>,
+    limited_by: Vec<&'static str>,
+    next_start: usize,
+}
+
+/// Scores from outside the profile, for nodes by name; weighed already.
+pub type MoreScores = Vec<(Arc<str>, i64)>;
+
 /// Decides.
 pub fn decide(question: &Question<'_>) -> Decision {
+    match filter(question) {
+        Ok(filtered) => choose(question, filtered, &MoreScores::new()),
+        Err(decision) => *decision,
+    }
+}
+
+/// Looks for nodes that will do.
+///
+/// # Errors
+/// The decision, if there are no nodes, or none will ever do.
+pub fn filter(question: &Question<'_>) -> Result<Filtered, Box<Decision>> {
     let Question { pod, snapshot, profile, .. } = *question;
-    let mut decision = Decision {
-        outcome: Err(Diagnosis::NoNodes),
-        rejected: Vec::new(),
-        scores: Scores::default(),
-        feasible: 0,
-        next_start: question.start,
+    let nowhere = |diagnosis: Diagnosis| {
+        Box::new(Decision {
+            outcome: Err(diagnosis),
+            relief: None,
+            rejected: Vec::new(),
+            scores: Scores::default(),
+            feasible: 0,
+            next_start: question.start,
+        })
     };
     if snapshot.is_empty() {
-        return decision;
+        return Err(nowhere(Diagnosis::NoNodes));
     }
     let prepared = match prepare(profile, pod, snapshot) {
         Ok(prepared) => prepared,
         Err((plugin, rejection)) => {
-            decision.outcome = Err(Diagnosis::Never { plugin, rejection });
-            return decision;
+            let hopeful = if rejection.preemption_may_help { snapshot.rows() } else { &[] };
+            let relief = relieve(question, hopeful, &|_, _| Err(rejection.clone()));
+            let mut decision = nowhere(Diagnosis::Never { plugin, rejection, relief: told(relief.as_ref()) });
+            decision.relief = relief;
+            return Err(decision);
         }
     };
-    let rows = prepared.rows(snapshot);
-    let feasible = look(question, &prepared, &rows, &mut decision);
-    decision.feasible = feasible.len();
-    decision.outcome = match feasible.as_slice() {
-        [] => Err(Diagnosis::nowhere(&decision.rejected, prepared.limited_by)),
-        [only] => Ok(Chosen { node: snapshot.name(*only) }),
-        several => Ok(best(question, several, &mut decision.scores)),
+    let kept_free = question.nominated.and_then(|name| snapshot.row(name));
+    if let Some(row) = kept_free
+        && prepared.is_open(row, snapshot)
+        && prepared.judge(pod, snapshot, row, &WhatIf::default()).is_ok()
+    {
+        let next_start = question.start;
+        return Ok(Filtered {
+            feasible: vec![row],
+            rejected: Vec::new(),
+            limited_by: Vec::new(),
+            next_start,
+        });
+    }
+    Ok(look(question, prepared))
+}
+
+/// Chooses among nodes that will do, or finds out what would help.
+pub fn choose(question: &Question<'_>, filtered: Filtered, more: &MoreScores) -> Decision {
+    let Question { pod, snapshot, profile, .. } = *question;
+    let Filtered { feasible, rejected, limited_by, next_start } = filtered;
+    let mut scores = Scores::default();
+    let mut relief = None;
+    let outcome = match feasible.as_slice() {
+        [] => {
+            let hopeful: Vec<Row> = rejected
+                .iter()
+                .filter(|verdict| verdict.rejection.preemption_may_help)
+                .map(|verdict| verdict.row)
+                .collect();
+            relief = if hopeful.is_empty() {
+                relieve(question, &hopeful, &|_, _| unreachable!("nothing is tried where nothing helps"))
+            } else {
+                // What filters are made of has not changed, so they say what they said.
+                prepare(profile, pod, snapshot).ok().and_then(|prepared| {
+                    let judge = |row: Row, what_if: &WhatIf<'_>| {
+                        prepared.judge(pod, snapshot, row, what_if).map_err(|(_, rejection)| rejection)
+                    };
+                    relieve(question, &hopeful, &judge)
+                })
+            };
+            Err(Diagnosis::nowhere(&rejected, limited_by, told(relief.as_ref())))
+        }
+        [only] => Ok(Chosen { node: snapshot.name(*only), row: *only }),
+        several => Ok(best(question, several, more, &mut scores)),
     };
-    decision
+    Decision { outcome, relief, feasible: feasible.len(), rejected, scores, next_start }
+}
+
+/// Asks plugins, until one knows a way out.
+fn relieve(
+    question: &Question<'_>,
+    hopeful: &[Row],
+    judge: &dyn Fn(Row, &WhatIf<'_>) -> Result<(), Rejection>,
+) -> Option<Relief> {
+    let Question { pod, snapshot, profile, nominated, lot, .. } = *question;
+    let trouble = Trouble { pod, snapshot, nominated, hopeful, judge, lot };
+    let (mut all, mut gives_up, mut messages) = (Vec::new(), false, Vec::new());
+    for plugin in &profile.relief {
+        match plugin.relieve(&trouble) {
+            Relief::None { gives_up: this, message } => {
+                gives_up |= this;
+                messages.push(message);
+            }
+            room @ Relief::Room(_) => {
+                all.push(room);
+                break;
+            }
+        }
+    }
+    match all.pop() {
+        Some(room) => Some(room),
+        None if messages.is_empty() => None,
+        None => Some(Relief::none(gives_up, messages.join(", "))),
+    }
+}
+
+/// What people are told of it.
+fn told(relief: Option<&Relief>) -> String {
+    match relief {
+        Some(Relief::None { message, .. }) => message.clone(),
+        Some(Relief::Room(_)) | None => String::new(),
+    }
 }
 
 /// The filters of a Pod, and which nodes it is limited to.
@@ -145,27 +259,52 @@ impl Prepared<'_> {
         }
     }
 
-    fn judge(&self, row: Row) -> Result<(), (&'static str, Rejection)> {
+    /// Whether no plugin has ruled a node out beforehand.
+    fn is_open(&self, row: Row, snapshot: &Snapshot) -> bool {
+        self.only.as_ref().is_none_or(|names| names.contains(snapshot.node(row).name()))
+    }
+
+    fn judge(
+        &self,
+        pod: &Pod,
+        snapshot: &Snapshot,
+        row: Row,
+        what_if: &WhatIf<'_>,
+    ) -> Result<(), (&'static str, Rejection)> {
+        let is_first = |other: &&Arc<Pod>| other.priority >= pod.priority && other.uid() != pod.uid();
+        let mut expected = snapshot.nominated(row).iter().filter(is_first).peekable();
+        if expected.peek().is_some() {
+            let mut with = what_if.clone();
+            with.come.extend(expected);
+            self.judge_once(row, &with)?;
+        }
+        // They may also not come.
+        self.judge_once(row, what_if)
+    }
+
+    fn judge_once(&self, row: Row, what_if: &WhatIf<'_>) -> Result<(), (&'static str, Rejection)> {
         for (plugin, filter) in &self.filters {
-            filter.judge(row).map_err(|rejection| (*plugin, rejection))?;
+            filter.judge(row, what_if).map_err(|rejection| (*plugin, rejection))?;
         }
         Ok(())
     }
 }
 
 /// Looks at nodes from where the last cycle left off, until enough will do.
-fn look(question: &Question<'_>, prepared: &Prepared<'_>, rows: &[Row], decision: &mut Decision) -> Vec<Row> {
-    let Question { snapshot, profile, .. } = *question;
+fn look(question: &Question<'_>, prepared: Prepared<'_>) -> Filtered {
+    let Question { pod, snapshot, profile, .. } = *question;
+    let rows = prepared.rows(snapshot);
     let percentage = profile.percentage_of_nodes_to_score.unwrap_or(question.percentage_of_nodes_to_score);
     let enough = enough(percentage, rows.len());
-    let mut feasible = Vec::new();
+    let (mut feasible, mut rejected) = (Vec::new(), Vec::new());
     let start = if rows.is_empty() { 0 } else { question.start % rows.len() };
     let (before, after) = rows.split_at(start);
+    let nothing = WhatIf::default();
     for row in after.iter().chain(before) {
-        match prepared.judge(*row) {
+        match prepared.judge(pod, snapshot, *row, &nothing) {
             Ok(()) => feasible.push(*row),
             Err((plugin, rejection)) => {
-                decision.rejected.push(Verdict { node: snapshot.name(*row), plugin, rejection });
+                rejected.push(Verdict { node: snapshot.name(*row), row: *row, plugin, rejection });
             }
         }
         if feasible.len() >= enough {
@@ -174,9 +313,9 @@ fn look(question: &Question<'_>, prepared: &Prepared<'_>, rows: &[Row], decision
     }
     // Nodes a plugin has ruled out beforehand count as looked at.
     let looked_at = if prepared.only.is_some() { snapshot.len() - rows.len() } else { 0 };
-    let looked_at = looked_at + feasible.len() + decision.rejected.len();
-    decision.next_start = (question.start + looked_at) % snapshot.len().max(1);
-    feasible
+    let looked_at = looked_at + feasible.len() + rejected.len();
+    let next_start = (question.start + looked_at) % snapshot.len().max(1);
+    Filtered { feasible, rejected, limited_by: prepared.limited_by, next_start }
 }
 
 /// How many nodes that will do are enough. Looking at all of a large cluster costs more than the best node is worth.
@@ -192,7 +331,7 @@ fn enough(percentage: u32, nodes: usize) -> usize {
 }
 
 /// The best of several nodes.
-fn best(question: &Question<'_>, feasible: &[Row], scores: &mut Scores) -> Chosen {
+fn best(question: &Question<'_>, feasible: &[Row], more: &MoreScores, scores: &mut Scores) -> Chosen {
     let Question { pod, snapshot, profile, .. } = *question;
     scores.nodes = feasible.iter().map(|row| snapshot.name(*row)).collect();
     scores.totals = vec![0; feasible.len()];
@@ -207,12 +346,21 @@ fn best(question: &Question<'_>, feasible: &[Row], scores: &mut Scores) -> Chose
         }
         scores.plugins.push((plugin.name(), column));
     }
+    if !more.is_empty() {
+        let column: Vec<i64> = scores
+            .nodes
+            .iter()
+            .map(|node| more.iter().filter(|(name, _)| name == node).map(|(_, score)| score).sum())
+            .collect();
+        scores.totals.iter_mut().zip(&column).for_each(|(total, score)| *total += score);
+        scores.plugins.push(("Extenders", column));
+    }
     let most = scores.totals.iter().copied().max().unwrap_or_default();
-    let mut best = scores.nodes.iter().zip(&scores.totals).filter(|(_, total)| **total == most);
+    let mut best = feasible.iter().zip(&scores.totals).filter(|(_, total)| **total == most);
     let ties = u64::try_from(best.clone().count()).unwrap_or(1).max(1);
     let drawn = usize::try_from(question.lot % ties).unwrap_or_default();
     match best.nth(drawn) {
-        Some((node, _)) => Chosen { node: Arc::clone(node) },
+        Some((row, _)) => Chosen { node: snapshot.name(*row), row: *row },
         None => unreachable!("one of several nodes is the best"),
     }
 }

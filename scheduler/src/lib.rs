@@ -21,6 +21,10 @@ pub mod node;
 
 pub mod pod;
 
+pub mod storage;
+
+pub mod workload;
+
 pub mod queue;
 
 pub mod snapshot;
@@ -30,6 +34,10 @@ pub mod cycle;
 mod run;
 
 mod bind;
+
+mod preempt;
+
+mod prepare;
 
 pub mod record;
 

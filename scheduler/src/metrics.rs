@@ -1,10 +1,11 @@
 //! How scheduling goes, under upstream's names.
 
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, exponential_buckets,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+    exponential_buckets,
 };
 
-use crate::queue::Counts;
+use crate::{plugin::Relief, queue::Counts};
 
 /// The metrics of a scheduler. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub struct Metrics {
     pub(crate) attempt_duration: HistogramVec,
     pub(crate) algorithm_duration: Histogram,
     pub(crate) pod_attempts: Histogram,
+    preemption_attempts: IntCounter,
+    preemption_victims: Histogram,
     pending: IntGaugeVec,
     cache_size: IntGaugeVec,
 }
@@ -71,6 +74,18 @@ impl Metrics {
                 5,
             ))
             .expect(fits),
+            preemption_attempts: IntCounter::with_opts(opts(
+                "preemption_attempts_total",
+                "Total preemption attempts in the cluster till now",
+            ))
+            .expect(fits),
+            preemption_victims: Histogram::with_opts(histogram(
+                "preemption_victims",
+                "Number of selected preemption victims",
+                1.0,
+                7,
+            ))
+            .expect(fits),
             pending: IntGaugeVec::new(
                 opts(
                     "pending_pods",
@@ -99,8 +114,19 @@ impl Metrics {
         registry.register(Box::new(self.attempt_duration.clone()))?;
         registry.register(Box::new(self.algorithm_duration.clone()))?;
         registry.register(Box::new(self.pod_attempts.clone()))?;
+        registry.register(Box::new(self.preemption_attempts.clone()))?;
+        registry.register(Box::new(self.preemption_victims.clone()))?;
         registry.register(Box::new(self.pending.clone()))?;
         registry.register(Box::new(self.cache_size.clone()))
+    }
+
+    /// A way out was looked for.
+    #[expect(clippy::cast_precision_loss, reason = "a number of Pods of one node")]
+    pub(crate) fn tried_preemption(&self, relief: &Relief) {
+        self.preemption_attempts.inc();
+        if let Relief::Room(eviction) = relief {
+            self.preemption_victims.observe(eviction.victims.len() as f64);
+        }
     }
 
     /// The queue and the cluster as they are.

@@ -8,7 +8,9 @@
 //!
 //! Invariant: pure. Plugins see a Pod, a snapshot and their own settings; no cache, no clock, no API.
 
-use std::{borrow::Cow, collections::BTreeSet, fmt::Debug, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet, fmt::Debug, sync::Arc, time::Duration};
+
+use client::Key;
 
 use crate::{
     node::{Namespace, Node},
@@ -42,6 +44,11 @@ pub trait Plugin: Debug + Send + Sync {
         Ok(Filtering::Skip)
     }
 
+    /// PostFilter: what would make room for a Pod that can go nowhere as things are.
+    fn relieve(&self, _trouble: &Trouble<'_>) -> Relief {
+        Relief::none(false, "")
+    }
+
     /// PreScore: what compares these nodes for this Pod; none if it does not care.
     fn score<'a>(
         &'a self,
@@ -51,6 +58,27 @@ pub trait Plugin: Debug + Send + Sync {
     ) -> Option<Box<dyn Score + 'a>> {
         None
     }
+
+    /// Reserve: what the Pod takes on its node beside what nodes are counted by; given back if it does not get there.
+    ///
+    /// # Errors
+    /// Why it cannot have that after all.
+    fn reserve(&self, _pod: &Pod, _row: Row, _snapshot: &Snapshot) -> Result<Vec<Holding>, Rejection> {
+        Ok(Vec::new())
+    }
+
+    /// Permit: whether the Pod may be bound to the node now, later or not.
+    fn permit(&self, _pod: &Pod, _node: &str) -> Permission {
+        Permission::Granted
+    }
+
+    /// PreBind: what must be done, and waited for, before the Pod may be bound.
+    fn before_binding(&self, _pod: &Pod, _node: &str, _held: &[Holding]) -> Vec<Preparation> {
+        Vec::new()
+    }
+
+    /// PostBind: the Pod is bound.
+    fn bound(&self, _pod: &Pod, _node: &str) {}
 
     /// How much its scores count if configuration does not say.
     fn weight(&self) -> i64 {
@@ -75,10 +103,22 @@ pub enum Point {
     PreFilter,
     /// Does it hold of this node?
     Filter,
+    /// What would make room?
+    PostFilter,
     /// What makes a node good?
     PreScore,
     /// How good is this node?
     Score,
+    /// What does it take there beside what nodes are counted by?
+    Reserve,
+    /// May it be bound now?
+    Permit,
+    /// What must be done before?
+    PreBind,
+    /// Who binds it?
+    Bind,
+    /// Who wants to know?
+    PostBind,
 }
 
 /// What judges nodes.
@@ -93,11 +133,101 @@ pub enum Filtering<'a> {
 
 /// Judges nodes for one Pod.
 pub trait Filter {
-    /// Whether the Pod can go there.
+    /// Whether the Pod can go there, or could if something were so.
     ///
     /// # Errors
     /// Why not.
-    fn judge(&self, row: Row) -> Result<(), Rejection>;
+    fn judge(&self, row: Row, what_if: &WhatIf<'_>) -> Result<(), Rejection>;
+}
+
+/// Pods that are imagined on a node beside those that are there, and Pods of it that are imagined gone.
+#[derive(Clone, Debug, Default)]
+pub struct WhatIf<'a> {
+    /// These would be there.
+    pub come: Vec<&'a Arc<Pod>>,
+    /// These would not.
+    pub gone: Vec<&'a Arc<Pod>>,
+}
+
+/// A Pod that can go nowhere, and all there is to find a way out.
+pub struct Trouble<'a> {
+    /// The Pod.
+    pub pod: &'a Pod,
+    /// The nodes.
+    pub snapshot: &'a Snapshot,
+    /// The node that is kept free for it, if any.
+    pub nominated: Option<&'a str>,
+    /// The nodes where removing Pods could help, in the order they were looked at.
+    pub hopeful: &'a [Row],
+    /// Judges nodes as all filters do; the Pods that others are nominated for are counted.
+    pub judge: &'a dyn Fn(Row, &WhatIf<'_>) -> Result<(), Rejection>,
+    /// Any number: where to begin.
+    pub lot: u64,
+}
+
+/// A way out, or none.
+#[derive(Clone, Debug)]
+pub enum Relief {
+    /// A node is kept free for the Pod after these have gone from it.
+    Room(Eviction),
+    /// Nothing helps, at least for now.
+    None {
+        /// Whether no node needs to be kept free for the Pod any more.
+        gives_up: bool,
+        /// Why, for people.
+        message: String,
+    },
+}
+
+/// Who must go, from where.
+#[derive(Clone, Debug)]
+pub struct Eviction {
+    /// The node.
+    pub node: Arc<str>,
+    /// The more important first.
+    pub victims: Vec<Arc<Pod>>,
+    /// How many of them a PodDisruptionBudget would keep.
+    pub violations: usize,
+}
+
+/// Something beside what nodes are counted by that a Pod takes when it goes to a node.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Holding {
+    /// A PersistentVolume, for one of the Pod's claims.
+    Volume {
+        /// Its name.
+        volume: Arc<str>,
+        /// The claim.
+        claim: Key,
+    },
+    /// A volume yet to be made for one of the Pod's claims, on the Pod's node.
+    Provision {
+        /// The claim.
+        claim: Key,
+        /// The node.
+        node: Arc<str>,
+    },
+}
+
+/// Whether a Pod may be bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// Now.
+    Granted,
+    /// After so long.
+    After(Duration),
+    /// Not there.
+    Denied(Rejection),
+}
+
+/// Something to be done before a Pod is bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Preparation {
+    /// Its claims get the volumes that are held for them, within a time.
+    Volumes {
+        /// How long it may take.
+        patience: Duration,
+    },
 }
 
 /// Compares nodes for one Pod.
@@ -116,6 +246,36 @@ pub struct Rejection {
     pub reasons: Vec<Cow<'static, str>>,
     /// Whether removing other Pods could help: only then is preemption tried there.
     pub preemption_may_help: bool,
+}
+
+// === impl WhatIf ===
+
+impl WhatIf<'_> {
+    /// Whether all is as it is.
+    pub fn is_nothing(&self) -> bool {
+        self.come.is_empty() && self.gone.is_empty()
+    }
+
+    /// How much more of something there would be.
+    pub fn more(&self, of_pod: impl Fn(&Pod) -> i64) -> i64 {
+        let sum = |pods: &[&Arc<Pod>]| pods.iter().map(|pod| of_pod(pod)).fold(0, i64::saturating_add);
+        sum(&self.come).saturating_sub(sum(&self.gone))
+    }
+
+    /// The Pods that would be on a node.
+    pub fn pods<'s>(&'s self, snapshot: &'s Snapshot, row: Row) -> impl Iterator<Item = &'s Arc<Pod>> {
+        let is_gone = |pod: &&Arc<Pod>| self.gone.iter().any(|gone| gone.uid() == pod.uid());
+        snapshot.pods(row).filter(move |pod| !is_gone(pod)).chain(self.come.iter().copied())
+    }
+}
+
+// === impl Relief ===
+
+impl Relief {
+    /// Nothing helps.
+    pub fn none(gives_up: bool, message: impl Into<String>) -> Self {
+        Self::None { gives_up, message: message.into() }
+    }
 }
 
 /// Something that happened to the cluster and may make a waiting Pod schedulable.
@@ -145,6 +305,10 @@ pub enum ClusterEvent {
     PodRemoved(Arc<Pod>),
     /// The labels of a namespace changed.
     NamespaceUpdated(Arc<Namespace>),
+    /// Something about volumes changed.
+    Storage(StorageEvent),
+    /// Something about devices changed.
+    Devices,
     /// The waiting Pod itself changed.
     OwnUpdate {
         /// As it was.
@@ -152,6 +316,42 @@ pub enum ClusterEvent {
         /// As it is.
         new: Arc<Pod>,
     },
+}
+
+/// Something about volumes came or changed; nothing that goes makes a Pod schedulable, but for attachments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StorageEvent {
+    /// This claim.
+    Claim(Key),
+    /// Some volume.
+    Volume,
+    /// A class of volumes.
+    Class,
+    /// What drivers a node has.
+    NodeDrivers,
+    /// A driver.
+    Driver,
+    /// How much can be provisioned somewhere.
+    Capacity,
+    /// A volume was detached.
+    Detached,
+}
+
+// === impl StorageEvent ===
+
+impl StorageEvent {
+    /// As metrics name it.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Claim(_) => "PvcUpdate",
+            Self::Volume => "PvUpdate",
+            Self::Class => "StorageClassUpdate",
+            Self::NodeDrivers => "CSINodeUpdate",
+            Self::Driver => "CSIDriverUpdate",
+            Self::Capacity => "CSIStorageCapacityUpdate",
+            Self::Detached => "VolumeAttachmentDelete",
+        }
+    }
 }
 
 // === impl Rejection ===
@@ -170,9 +370,9 @@ impl Rejection {
 
 // === impl Filter ===
 
-impl<F: Fn(Row) -> Result<(), Rejection>> Filter for F {
-    fn judge(&self, row: Row) -> Result<(), Rejection> {
-        self(row)
+impl<F: Fn(Row, &WhatIf<'_>) -> Result<(), Rejection>> Filter for F {
+    fn judge(&self, row: Row, what_if: &WhatIf<'_>) -> Result<(), Rejection> {
+        self(row, what_if)
     }
 }
 
@@ -189,6 +389,8 @@ impl ClusterEvent {
             Self::PodUpdated { .. } => "AssignedPodUpdate",
             Self::PodRemoved(_) => "AssignedPodDelete",
             Self::NamespaceUpdated(_) => "NamespaceUpdate",
+            Self::Storage(event) => event.label(),
+            Self::Devices => "ResourceClaimUpdate",
             Self::OwnUpdate { .. } => "UnscheduledPodUpdate",
         }
     }

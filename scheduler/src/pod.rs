@@ -8,10 +8,12 @@ mod raw;
 mod requests;
 mod spread;
 mod tolerations;
+mod volumes;
 
 pub use affinity::{NodeSelector, NodeTerm, PreferredTerm};
 pub use spread::{PodTerm, PodTerms, Policy, SpreadConstraint, WeightedPodTerm, WhenUnsatisfiable};
 pub use tolerations::{Effect, Taint, Toleration, untolerated};
+pub use volumes::PodVolume;
 
 use client::{Key, Kind, Labels, Meta, Resource, resource};
 use serde::Deserialize;
@@ -20,6 +22,8 @@ use crate::resources::Resources;
 
 /// The reason of a `PodScheduled` condition.
 pub const POD_SCHEDULED: &str = "PodScheduled";
+/// The reason of the `DisruptionTarget` condition of a Pod that a more important one displaces.
+pub const PREEMPTED: &str = "PreemptionByScheduler";
 
 /// A Pod.
 #[derive(Clone, Debug, Deserialize)]
@@ -61,6 +65,16 @@ pub struct Pod {
     pub images: Box<[Box<str>]>,
     /// How many containers it has, initial ones included.
     pub containers: usize,
+    /// Those of its volumes that limit where it can go.
+    pub volumes: Box<[PodVolume]>,
+    /// Devices it needs.
+    pub claims: Box<[DeviceClaim]>,
+    /// No Pod goes for this one.
+    pub never_preempts: bool,
+    /// When its node began with it.
+    pub started: Option<jiff::Timestamp>,
+    /// It was told to go for a more important one.
+    pub is_preempted: bool,
     /// It has ended: it takes no place any more.
     pub ended: bool,
     /// What is said of its scheduling so far.
@@ -76,6 +90,15 @@ pub struct HostPort {
     pub protocol: Box<str>,
     /// The address, `0.0.0.0` for all.
     pub address: Box<str>,
+}
+
+/// A ResourceClaim of a Pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceClaim {
+    /// As the Pod calls it.
+    pub name: Box<str>,
+    /// The object; none if it is yet to be made.
+    pub object: Option<Box<str>>,
 }
 
 /// The `PodScheduled` condition.
@@ -122,11 +145,22 @@ impl Pod {
         !self.node_name.is_empty()
     }
 
+    /// Whether it wants other Pods near or far.
+    pub fn is_choosy(&self) -> bool {
+        !(self.near.is_empty() && self.far.is_empty())
+    }
+
+    /// What must go first when not all can stay: the more important later, and of equals those that run longer.
+    pub fn importance(&self) -> (i32, std::cmp::Reverse<jiff::Timestamp>) {
+        (self.priority, std::cmp::Reverse(self.started.unwrap_or(jiff::Timestamp::MAX)))
+    }
+
     /// Whether a change is of no interest: nothing that decides where the Pod can go.
     pub fn schedules_like(&self, other: &Self) -> bool {
         self.metadata.labels == other.metadata.labels
             && self.requests == other.requests
             && self.gates == other.gates
+            && self.claims == other.claims
             && self.tolerations == other.tolerations
             && self.node_selector == other.node_selector
             && self.required_nodes == other.required_nodes

@@ -25,8 +25,18 @@ pub struct Profile {
     pub order: Arc<dyn Plugin>,
     /// Who judges nodes.
     pub filters: Vec<Arc<dyn Plugin>>,
+    /// Who is asked for a way out when no node will do.
+    pub relief: Vec<Arc<dyn Plugin>>,
     /// Who compares nodes, and how much it counts.
     pub scores: Vec<(Arc<dyn Plugin>, i64)>,
+    /// Who takes something for a Pod on its node.
+    pub reserves: Vec<Arc<dyn Plugin>>,
+    /// Who may delay or forbid a binding.
+    pub permits: Vec<Arc<dyn Plugin>>,
+    /// Who prepares a binding.
+    pub prepares: Vec<Arc<dyn Plugin>>,
+    /// Who wants to know of a binding.
+    pub told: Vec<Arc<dyn Plugin>>,
 }
 
 /// All profiles of a process. Cheap to clone.
@@ -47,6 +57,11 @@ impl Default for Profile {
             gates: at(Point::PreEnqueue),
             order: Arc::new(plugins::priority_sort::PrioritySort),
             filters: at(Point::Filter),
+            relief: at(Point::PostFilter),
+            reserves: at(Point::Reserve),
+            permits: at(Point::Permit),
+            prepares: at(Point::PreBind),
+            told: at(Point::PostBind),
             scores: at(Point::Score)
                 .into_iter()
                 .map(|plugin| (Arc::clone(&plugin), plugin.weight()))
@@ -92,7 +107,9 @@ impl Rules for Profiles {
 
     fn may_help(&self, plugin: &str, pod: &Pod, event: &ClusterEvent) -> bool {
         let Some(profile) = self.of(pod) else { return true };
-        let known = profile.gates.iter().chain(&profile.filters).find(|known| known.name() == plugin);
+        let mut known =
+            profile.gates.iter().chain(&profile.filters).chain(&profile.reserves).chain(&profile.permits);
+        let known = known.find(|known| known.name() == plugin);
         known.is_none_or(|plugin| plugin.may_help(pod, event))
     }
 }

@@ -58,6 +58,8 @@ pub struct Queue<R> {
     places: Places,
     /// By uid: the Pod as it is now, and the events it has seen before it was popped.
     in_flight: BTreeMap<Box<str>, InFlight>,
+    /// By uid: Pods that must not be popped, and who says so.
+    held_back: BTreeMap<Box<str>, &'static str>,
     /// What happened since the first of those in flight was popped.
     events: VecDeque<ClusterEvent>,
     /// How many events there were before the first of `events`.
@@ -166,6 +168,7 @@ impl<R: Rules> Queue<R> {
             waiting: BTreeMap::new(),
             places: Places::default(),
             in_flight: BTreeMap::new(),
+            held_back: BTreeMap::new(),
             events: VecDeque::new(),
             events_gone: 0,
             arrivals: 0,
@@ -204,7 +207,28 @@ impl<R: Rules> Queue<R> {
         if let Some(waiting) = self.waiting.remove(uid) {
             self.places.leave(&waiting.place);
         }
+        self.held_back.remove(uid);
         self.done(uid);
+    }
+
+    /// A Pod must not be popped, whatever happens, until it is let go.
+    pub fn hold_back(&mut self, uid: &str, plugin: &'static str) {
+        self.held_back.insert(uid.into(), plugin);
+    }
+
+    /// A Pod may be popped again: at once, after its backoff, if something has helped it meanwhile, or if it is `urged` to.
+    pub fn let_go(&mut self, uid: &str, urged: bool, now: Duration) {
+        if self.held_back.remove(uid).is_none() {
+            return;
+        }
+        let moves = self.waiting.get(uid).is_some_and(|waiting| match waiting.place {
+            Place::Gated(_) => true,
+            Place::Unschedulable(_) => urged,
+            Place::Active(_) | Place::Backoff(_) | Place::Errors(_) => false,
+        });
+        if moves {
+            self.again(uid, now);
+        }
     }
 
     /// Something happened that may help Pods that wait. Returns how many it moved.
@@ -279,10 +303,12 @@ impl<R: Rules> Queue<R> {
         Some(pod)
     }
 
-    /// A Pod that was done failed after all, for a passing reason. It must not be waiting.
-    pub fn retry(&mut self, turn: Turn, now: Duration) {
+    /// A Pod that was done failed after all: because of plugins, or, if there are none, for a passing reason. It must not be
+    /// waiting.
+    pub fn come_back(&mut self, turn: Turn, rejected_by: BTreeSet<&'static str>, now: Duration) {
         if !self.waiting.contains_key(turn.pod.uid()) && !self.in_flight.contains_key(turn.pod.uid()) {
-            self.return_turn(turn, BTreeSet::new(), true, now);
+            // What happened meanwhile was not remembered for it, so it does not wait for more.
+            self.return_turn(turn, rejected_by, true, now);
         }
     }
 
@@ -346,7 +372,8 @@ impl<R: Rules> Queue<R> {
         let urgency = self.rules.urgency(&turn.pod);
         self.arrivals += 1;
         let key = places::Order::new(urgency, turn.returned, self.arrivals, uid.clone());
-        let place = if let Some(plugin) = self.rules.gate(&turn.pod) {
+        let held_back = self.held_back.get(&uid).copied();
+        let place = if let Some(plugin) = held_back.or_else(|| self.rules.gate(&turn.pod)) {
             Place::Gated((plugin, uid))
         } else {
             let ends = self.waits.backoff_ends(&turn);

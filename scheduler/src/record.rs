@@ -9,7 +9,12 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use crate::cycle::{Decision, Scores, Verdict};
+use crate::{
+    cycle::{Decision, Scores, Verdict},
+    profile::Profile,
+    queue::Turn,
+    snapshot::Snapshot,
+};
 
 /// So many records are kept.
 const RECORDS_MAX: usize = 1000;
@@ -91,16 +96,35 @@ fn scores<S: Serializer>(scores: &Scores, serializer: S) -> Result<S::Ok, S::Err
 // === impl Record ===
 
 impl Record {
-    /// With what a cycle decided.
-    pub(crate) fn decided(mut self, decision: Decision) -> Self {
-        match decision.outcome {
-            Ok(chosen) => self.node = Some(chosen.node),
-            Err(diagnosis) => self.message = diagnosis.message(self.nodes),
+    /// What a cycle decided on a Pod, whose turn it was.
+    pub(crate) fn new(
+        turn: &Turn,
+        profile: &Profile,
+        snapshot: &Snapshot,
+        at: Timestamp,
+        took: Duration,
+        decision: Decision,
+    ) -> Self {
+        let (node, message) = match decision.outcome {
+            Ok(chosen) => (Some(chosen.node), String::new()),
+            // One that had been chosen stands for itself.
+            Err(diagnosis) if decision.feasible > 0 => (None, diagnosis.message(1)),
+            Err(diagnosis) => (None, diagnosis.message(snapshot.len())),
+        };
+        Self {
+            at,
+            pod: turn.pod.key(),
+            uid: turn.pod.uid().into(),
+            profile: profile.scheduler_name.clone(),
+            attempt: turn.attempts,
+            took,
+            nodes: snapshot.len(),
+            feasible: decision.feasible,
+            node,
+            message,
+            rejected: decision.rejected,
+            scores: decision.scores,
         }
-        self.feasible = decision.feasible;
-        self.rejected = decision.rejected;
-        self.scores = decision.scores;
-        self
     }
 
     fn size(&self) -> usize {

@@ -54,7 +54,7 @@ impl Resources {
 }
 
 /// Whether a resource is neither CPU, memory, storage nor a number of Pods, but counted all the same.
-fn is_extended(name: &str) -> bool {
+pub(crate) fn is_extended(name: &str) -> bool {
     name.contains('/') || name.starts_with("hugepages-") || name.starts_with("attachable-volumes-")
 }
 

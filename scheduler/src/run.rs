@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use client::{Api, Cache, Caches, Change, events::Recorder};
+use client::{Api, Cache, Caches, Change, Kind, events::Recorder};
 use parking_lot::Mutex;
 use runtime::Runtime;
 use tokio::{
@@ -16,16 +16,19 @@ use tokio::{
 };
 
 use crate::{
-    bind::Statuses,
-    cycle::{self, Question},
+    bind::{Nomination, Statuses},
+    cycle::{self, Chosen, Decision, Diagnosis, Question},
     metrics::Metrics,
     node::{Namespace, Node},
-    plugin::ClusterEvent,
+    plugin::{ClusterEvent, Eviction, Holding, Relief, StorageEvent},
+    plugins::default_preemption,
     pod::Pod,
-    profile::Profiles,
+    profile::{Profile, Profiles},
     queue::{Counts, Queue, Turn, Waits},
     record::{Record, Records},
-    snapshot::{Cluster, Snapshot},
+    snapshot::{Cluster, Others, Snapshot},
+    storage::{AttachedVolume, Capacity, Claim, Driver, NodeDrivers, Volume, VolumeClass},
+    workload::{Budget, ReplicaSet, ReplicationController, Service, StatefulSet},
 };
 
 /// So many Pods are bound at a time. When full: nothing more is decided until one is done.
@@ -55,9 +58,11 @@ pub(crate) struct Shared {
     pub(crate) runtime: Runtime,
     pub(crate) api: Api,
     pub(crate) pods: Cache<Pod>,
+    pub(crate) claims: Cache<Claim>,
+    pub(crate) volumes: Cache<Volume>,
     pub(crate) statuses: Arc<Statuses>,
     pub(crate) metrics: Metrics,
-    options: Options,
+    pub(crate) options: Options,
     records: Records,
     recorders: BTreeMap<String, Recorder>,
     origin: Instant,
@@ -76,8 +81,9 @@ pub(crate) struct State {
 pub(crate) struct Binding {
     pub(crate) turn: Turn,
     pub(crate) node: Arc<str>,
+    pub(crate) holdings: Vec<Holding>,
     pub(crate) begun: Instant,
-    pub(crate) _slot: OwnedSemaphorePermit,
+    pub(crate) slot: OwnedSemaphorePermit,
 }
 
 // === impl Options ===
@@ -114,6 +120,8 @@ pub fn start(runtime: &Runtime, api: Api, options: Options) -> Handle {
         runtime: runtime.clone(),
         api,
         pods: caches.want::<Pod>(),
+        claims: caches.want::<Claim>(),
+        volumes: caches.want::<Volume>(),
         statuses: Arc::default(),
         metrics: Metrics::new(),
         options,
@@ -127,6 +135,7 @@ pub fn start(runtime: &Runtime, api: Api, options: Options) -> Handle {
     caches.want::<Node>().subscribe(move |change| hear.node_changed(change));
     let hear = Arc::clone(&shared);
     caches.want::<Namespace>().subscribe(move |change| hear.namespace_changed(change));
+    shared.hear_of_others(&caches);
     let hear = Arc::clone(&shared);
     shared.pods.subscribe(move |change| hear.pod_changed(change));
     runtime.tasks.spawn("pod-statuses", Arc::clone(&shared).write_statuses());
@@ -213,6 +222,67 @@ impl Shared {
         }
     }
 
+    /// Takes in what else decisions look at.
+    fn hear_of_others(self: &Arc<Self>, caches: &Caches) {
+        fn hear<K: Kind>(
+            shared: &Arc<Shared>,
+            cache: &Cache<K>,
+            take: impl Fn(&mut Others, &Change<K>) + Send + 'static,
+            event: impl Fn(&Change<K>) -> Option<ClusterEvent> + Send + 'static,
+        ) {
+            let shared = Arc::clone(shared);
+            cache.subscribe(move |change| {
+                let mut state = shared.state.lock();
+                take(state.cluster.others_mut(), change);
+                if let Some(event) = event(change) {
+                    shared.happened(&mut state, &event);
+                }
+            });
+        }
+        fn comes<K>(event: StorageEvent) -> impl Fn(&Change<K>) -> Option<ClusterEvent> {
+            move |change| change.after().is_some().then(|| ClusterEvent::Storage(event.clone()))
+        }
+        hear(self, &caches.want::<Budget>(), |others, change| others.budgets.take(change), |_| None);
+        hear(self, &caches.want::<Service>(), |others, change| others.services.take(change), |_| None);
+        let controllers = caches.want::<ReplicationController>();
+        hear(self, &controllers, |others, change| others.replication_controllers.take(change), |_| None);
+        hear(self, &caches.want::<ReplicaSet>(), |others, change| others.replica_sets.take(change), |_| None);
+        hear(
+            self,
+            &caches.want::<StatefulSet>(),
+            |others, change| others.stateful_sets.take(change),
+            |_| None,
+        );
+        let claimed = |change: &Change<Claim>| {
+            let claim = change.after()?;
+            Some(ClusterEvent::Storage(StorageEvent::Claim(claim.key())))
+        };
+        hear(self, &self.claims, |others, change| others.claims.take(change), claimed);
+        hear(self, &self.volumes, |others, change| others.volumes.take(change), comes(StorageEvent::Volume));
+        let classes = caches.want::<VolumeClass>();
+        hear(self, &classes, |others, change| others.classes.take(change), comes(StorageEvent::Class));
+        let drivers = caches.want::<Driver>();
+        hear(self, &drivers, |others, change| others.drivers.take(change), comes(StorageEvent::Driver));
+        let of_nodes = caches.want::<NodeDrivers>();
+        hear(
+            self,
+            &of_nodes,
+            |others, change| others.node_drivers.take(change),
+            comes(StorageEvent::NodeDrivers),
+        );
+        let capacities = caches.want::<Capacity>();
+        hear(
+            self,
+            &capacities,
+            |others, change| others.capacities.take(change),
+            comes(StorageEvent::Capacity),
+        );
+        let detached = |change: &Change<AttachedVolume>| {
+            change.after().is_none().then_some(ClusterEvent::Storage(StorageEvent::Detached))
+        };
+        hear(self, &caches.want::<AttachedVolume>(), |others, change| others.attached.take(change), detached);
+    }
+
     fn pod_changed(&self, change: &Change<Pod>) {
         let mut state = self.state.lock();
         let alive = |pod: &&Arc<Pod>| !pod.ended;
@@ -220,6 +290,7 @@ impl Shared {
             (before, Some(pod)) if pod.is_assigned() => {
                 state.queue.remove(pod.uid());
                 self.statuses.forget(pod.uid());
+                state.cluster.forget_nomination(pod.uid());
                 state.cluster.place(pod);
                 let event = match before.filter(|before| before.is_assigned()) {
                     None => Some(ClusterEvent::PodAssigned(Arc::clone(pod))),
@@ -232,13 +303,14 @@ impl Shared {
                     self.happened(&mut state, &event);
                 }
             }
-            (_, Some(pod)) => {
+            (before, Some(pod)) => {
                 // An assumed Pod waits for nothing, unless it is to be deleted: then its place is free.
                 if state.cluster.is_assumed(pod.uid()) {
                     if pod.metadata.is_terminating() {
                         self.leave(&mut state, pod.uid());
                     }
                 } else if self.options.profiles.of(pod).is_some() {
+                    self.nomination_changed(&mut state, before, pod);
                     state.queue.set(pod, self.now());
                     self.wake();
                 }
@@ -247,13 +319,32 @@ impl Shared {
                 let uid = change.object().uid();
                 state.queue.remove(uid);
                 self.statuses.forget(uid);
+                // Others yielded to it as if it were there.
+                if let Some(pod) = state.cluster.forget_nomination(uid) {
+                    self.happened(&mut state, &ClusterEvent::PodRemoved(pod));
+                }
                 self.leave(&mut state, uid);
             }
         }
     }
 
+    /// A waiting Pod came or changed, and maybe the node that is kept free for it.
+    fn nomination_changed(&self, state: &mut State, before: Option<&Arc<Pod>>, pod: &Arc<Pod>) {
+        let said_before = before.map(|before| &*before.nominated_node_name).unwrap_or_default();
+        let node = if pod.nominated_node_name.is_empty() && said_before.is_empty() {
+            // What was decided here may not have been written yet.
+            state.cluster.nomination(pod.uid()).unwrap_or_default().to_owned()
+        } else {
+            (*pod.nominated_node_name).to_owned()
+        };
+        if state.cluster.nominate(pod, &node) {
+            self.happened(state, &ClusterEvent::PodRemoved(Arc::clone(pod)));
+        }
+    }
+
     /// A Pod takes no place any more.
     fn leave(&self, state: &mut State, uid: &str) {
+        state.cluster.others_mut().release(uid);
         if let Some(pod) = state.cluster.remove(uid) {
             self.happened(state, &ClusterEvent::PodRemoved(pod));
         }
@@ -273,7 +364,7 @@ impl Shared {
             let Ok(slot) = Arc::clone(&self.bindings).acquire_owned().await else { return };
             match self.next() {
                 Ok((turn, snapshot, start)) => {
-                    Arc::clone(&self).attempt(turn, &snapshot, start, slot);
+                    Arc::clone(&self).attempt(turn, snapshot, start, slot);
                     // Bindings and news have their turn too.
                     tokio::task::yield_now().await;
                 }
@@ -310,7 +401,7 @@ impl Shared {
     }
 
     /// Decides on one Pod and begins to carry it out.
-    fn attempt(self: Arc<Self>, turn: Turn, snapshot: &Snapshot, start: usize, slot: OwnedSemaphorePermit) {
+    fn attempt(self: Arc<Self>, turn: Turn, snapshot: Snapshot, start: usize, slot: OwnedSemaphorePermit) {
         let begun = Instant::now();
         let pod = Arc::clone(&turn.pod);
         let Some(profile) = self.options.profiles.of(&pod) else {
@@ -322,58 +413,109 @@ impl Shared {
             self.tell_skipped(&pod);
             return;
         }
-        let decision = cycle::decide(&Question {
+        let kept_free = self.state.lock().cluster.nomination(pod.uid()).map(str::to_owned);
+        let mut decision = cycle::decide(&Question {
             pod: &pod,
-            snapshot,
+            snapshot: &snapshot,
             profile,
+            nominated: kept_free.as_deref(),
             percentage_of_nodes_to_score: self.options.percentage_of_nodes_to_score,
             start,
             lot: self.runtime.random.below(u64::MAX),
         });
+        let holdings = reserve(profile, &pod, &snapshot, &mut decision);
         self.metrics.algorithm_duration.observe(begun.elapsed().as_secs_f64());
         let outcome = decision.outcome.clone();
-        let next_start = decision.next_start;
-        let record = Record {
-            at: self.runtime.clock.now(),
-            pod: pod.key(),
-            uid: pod.uid().into(),
-            profile: profile.scheduler_name.clone(),
-            attempt: turn.attempts,
-            took: begun.elapsed(),
-            nodes: snapshot.len(),
-            feasible: 0,
-            node: None,
-            message: String::new(),
-            rejected: Vec::new(),
-            scores: cycle::Scores::default(),
-        };
-        let record = self.records.push(record.decided(decision));
-        let mut state = self.state.lock();
-        state.next_start = next_start;
+        let relief = decision.relief.take();
+        self.state.lock().next_start = decision.next_start;
+        let record =
+            Record::new(&turn, profile, &snapshot, self.runtime.clock.now(), begun.elapsed(), decision);
+        // What is decided on from now on is another snapshot; this one would make every change a copy.
+        drop(snapshot);
+        let record = self.records.push(record);
         match outcome {
-            Ok(chosen) => {
-                // It may have gone, or somebody else may have bound it, while this was decided.
-                let wanted = state.queue.is_in_flight(pod.uid());
-                state.queue.done(pod.uid());
-                if wanted {
-                    state.cluster.assume(&pod, &chosen.node);
-                    drop(state);
-                    self.statuses.forget(pod.uid());
-                    let binding = Binding { turn, node: chosen.node, begun, _slot: slot };
-                    let tasks = self.runtime.tasks.clone();
-                    tasks.spawn("bind", self.bind(binding));
-                }
-            }
+            Ok(chosen) => self.go_to(turn, chosen, holdings, begun, slot),
             Err(diagnosis) => {
-                let now = self.now();
-                let current = state.queue.give_back(turn, diagnosis.plugins(), now);
-                drop(state);
-                self.count("unschedulable", &pod, begun);
-                if let Some(pod) = current {
-                    self.tell_failure(&pod, "Unschedulable", &record.message);
+                if let Some(relief) = &relief {
+                    self.metrics.tried_preemption(relief);
                 }
+                self.go_nowhere(turn, &diagnosis, relief, &record.message);
+                self.count("unschedulable", &pod, begun);
             }
         }
+    }
+
+    fn go_to(
+        self: Arc<Self>,
+        turn: Turn,
+        chosen: Chosen,
+        holdings: Vec<Holding>,
+        begun: Instant,
+        slot: OwnedSemaphorePermit,
+    ) {
+        let pod = Arc::clone(&turn.pod);
+        let mut state = self.state.lock();
+        // It may have gone, or somebody else may have bound it, while this was decided.
+        let wanted = state.queue.is_in_flight(pod.uid());
+        state.queue.done(pod.uid());
+        if wanted {
+            state.cluster.forget_nomination(pod.uid());
+            state.cluster.assume(&pod, &chosen.node);
+            state.cluster.others_mut().hold(pod.uid(), holdings.clone());
+            drop(state);
+            self.statuses.forget(pod.uid());
+            let binding = Binding { turn, node: chosen.node, holdings, begun, slot };
+            let tasks = self.runtime.tasks.clone();
+            tasks.spawn("bind", self.bind(binding));
+        }
+    }
+
+    fn go_nowhere(
+        self: &Arc<Self>,
+        turn: Turn,
+        diagnosis: &Diagnosis,
+        relief: Option<Relief>,
+        message: &str,
+    ) {
+        let mut state = self.state.lock();
+        let mut eviction: Option<Eviction> = None;
+        let nomination = match (diagnosis, relief) {
+            (_, Some(Relief::Room(room))) => {
+                let nomination = Nomination::Set(Arc::clone(&room.node));
+                eviction = Some(room);
+                nomination
+            }
+            (_, Some(Relief::None { gives_up: false, .. })) => Nomination::Keep,
+            (_, Some(Relief::None { gives_up: true, .. }) | None) => Nomination::Clear,
+        };
+        // Who is on the way out already needs not be told.
+        let victims =
+            |eviction: &Eviction| eviction.victims.iter().any(|victim| !victim.metadata.is_terminating());
+        let eviction = eviction.filter(victims);
+        let uid: Box<str> = turn.pod.uid().into();
+        if eviction.is_some() {
+            state.queue.hold_back(&uid, default_preemption::NAME);
+        }
+        let Some(pod) = state.queue.give_back(turn, diagnosis.plugins(), self.now()) else {
+            state.queue.let_go(&uid, false, self.now());
+            return;
+        };
+        match &nomination {
+            Nomination::Keep => {}
+            Nomination::Clear => {
+                if state.cluster.nominate(&pod, "") {
+                    self.happened(&mut state, &ClusterEvent::PodRemoved(Arc::clone(&pod)));
+                }
+            }
+            Nomination::Set(node) => {
+                state.cluster.nominate(&pod, node);
+            }
+        }
+        drop(state);
+        if let Some(eviction) = eviction {
+            self.runtime.tasks.spawn("preempt", Arc::clone(self).preempt(Arc::clone(&pod), eviction));
+        }
+        self.tell_failure(&pod, "Unschedulable", message, nomination);
     }
 
     pub(crate) fn count(&self, result: &str, pod: &Pod, begun: Instant) {
@@ -381,4 +523,23 @@ impl Shared {
         self.metrics.schedule_attempts.with_label_values(&labels).inc();
         self.metrics.attempt_duration.with_label_values(&labels).observe(begun.elapsed().as_secs_f64());
     }
+}
+
+/// Takes what a Pod needs on its node beside what nodes are counted by; if it cannot have that, it goes nowhere.
+fn reserve(profile: &Profile, pod: &Pod, snapshot: &Snapshot, decision: &mut Decision) -> Vec<Holding> {
+    let Ok(chosen) = &decision.outcome else { return Vec::new() };
+    let mut holdings = Vec::new();
+    for plugin in &profile.reserves {
+        match plugin.reserve(pod, chosen.row, snapshot) {
+            Ok(more) => holdings.extend(more),
+            Err(rejection) => {
+                let node = Arc::clone(&chosen.node);
+                let verdict = cycle::Verdict { node, row: chosen.row, plugin: plugin.name(), rejection };
+                decision.outcome = Err(Diagnosis::of_one(verdict.clone()));
+                decision.rejected.push(verdict);
+                return Vec::new();
+            }
+        }
+    }
+    holdings
 }

@@ -8,8 +8,14 @@
 
 mod cluster;
 mod column;
+mod crowds;
+mod others;
+mod topology;
 
 pub use cluster::Cluster;
+pub use crowds::Crowd;
+pub use others::{Objects, Others};
+pub use topology::Topology;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,7 +24,7 @@ use std::{
 
 use client::Labels;
 
-use self::column::Column;
+use self::{column::Column, crowds::Crowds, topology::Topologies};
 use crate::{
     node::Node,
     pod::{HostPort, Pod},
@@ -48,6 +54,12 @@ pub struct Snapshot {
     namespaces: Arc<BTreeMap<Arc<str>, Labels>>,
     /// How many nodes have an image.
     images: Arc<BTreeMap<Box<str>, usize>>,
+    crowds: Crowds,
+    topologies: Arc<Topologies>,
+    /// The Pods a node is kept free for, by its name.
+    nominated: Arc<BTreeMap<Box<str>, Vec<Arc<Pod>>>>,
+    /// What else there is.
+    pub others: Others,
 }
 
 /// The Pods of a node by uid.
@@ -72,6 +84,15 @@ pub struct Amount<'a> {
     row: Row,
 }
 
+// === impl Row ===
+
+impl Row {
+    /// Its place in a column.
+    pub(crate) fn index(self) -> usize {
+        self.0
+    }
+}
+
 // === impl Snapshot ===
 
 impl Snapshot {
@@ -88,6 +109,34 @@ impl Snapshot {
     /// Whether there are no nodes.
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()
+    }
+
+    /// How long columns are.
+    pub(crate) fn height(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Pods that are alike, all over the cluster.
+    pub fn crowds(&self) -> impl Iterator<Item = &Crowd> {
+        self.crowds.all()
+    }
+
+    /// Those that want others near or far.
+    pub fn choosy_crowds(&self) -> impl Iterator<Item = &Crowd> {
+        self.crowds.choosy()
+    }
+
+    /// The values of a node label.
+    pub fn topology(&self, key: &str) -> Arc<Topology> {
+        self.topologies.get(self, key)
+    }
+
+    /// The Pods a node is kept free for.
+    pub fn nominated(&self, row: Row) -> &[Arc<Pod>] {
+        if self.nominated.is_empty() {
+            return &[];
+        }
+        self.nominated.get(self.node(row).name()).map_or(&[], Vec::as_slice)
     }
 
     /// The row of a node.
@@ -200,6 +249,16 @@ impl Amount<'_> {
     /// The number of Pods.
     pub fn pods(self) -> i64 {
         self.amounts.pods.number(self.row)
+    }
+
+    /// A resource by its API name.
+    pub fn amount(self, name: &str) -> i64 {
+        match name {
+            "cpu" => self.cpu(),
+            "memory" => self.memory(),
+            "ephemeral-storage" => self.storage(),
+            name => self.extended(name),
+        }
     }
 
     /// An extended resource.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use api_types::status::Status;
 use client::{
     Key,
-    resource::{NEW_EVENTS, NODES, PODS},
+    resource::{NEW_EVENTS, NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, STORAGE_CLASSES},
     testing::{FakeServer, Fault},
 };
 use runtime::Runtime;
@@ -58,6 +58,12 @@ impl World {
         self.server.get(&PODS, &Key::new("ns", name)).expect("the Pod is there")
     }
 
+    /// What a kubelet does with a Pod that was told to go.
+    fn end(&self, name: &str) {
+        assert!(self.pod(name)["metadata"]["deletionTimestamp"].is_string(), "{name} was told to go");
+        self.server.remove(&PODS, &Key::new("ns", name));
+    }
+
     fn condition(&self, name: &str) -> String {
         let pod = self.pod(name);
         let Some(condition) = pod["status"]["conditions"].get(0) else { return String::new() };
@@ -96,7 +102,11 @@ async fn assumed_places_are_taken_before_the_cluster_says_so() {
     tokio::time::sleep(Duration::from_secs(8)).await;
     let bound = ["a", "b", "c"].map(|name| world.pod(name)["spec"]["nodeName"] == "n1");
     assert_eq!(bound, [true, true, false]);
-    assert_eq!(world.condition("c"), "Unschedulable: 0/1 nodes are available: 1 Insufficient cpu.");
+    assert_eq!(
+        world.condition("c"),
+        "Unschedulable: 0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No \
+         preemption victims found for incoming pod."
+    );
     assert_eq!(world.handle.records().list().len(), 3);
 }
 
@@ -109,7 +119,8 @@ async fn a_pod_that_finds_no_node_says_why_and_is_tried_when_that_changes() {
     world.server.put(&NODES, node("n2", "500m"));
     world.server.put(&PODS, pod("a", "1"));
     settle().await;
-    let why = "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s).";
+    let why = "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s). preemption: 0/2 nodes \
+               are available: 2 Preemption is not helpful for scheduling.";
     assert_eq!(world.condition("a"), format!("Unschedulable: {why}"));
     assert_eq!(world.events("a"), [format!("FailedScheduling {why}")]);
     // A heartbeat helps nobody.
@@ -195,6 +206,168 @@ async fn without_nodes_pods_are_told_so_and_the_first_node_takes_them() {
     assert_eq!(world.condition("a"), "Unschedulable: no nodes available to schedule pods");
     world.server.put(&NODES, node("n1", "2"));
     tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!(world.pod("a")["spec"]["nodeName"], "n1");
+}
+
+fn important(name: &str, cpu: &str, priority: i32) -> Value {
+    let mut pod = pod(name, cpu);
+    pod["spec"]["priority"] = json!(priority);
+    pod
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_more_important_pod_displaces_others_and_takes_their_place() {
+    let world = World::new(10).await;
+    world.server.put(&NODES, node("n1", "2"));
+    world.server.put(&PODS, important("low", "1", 0));
+    world.server.put(&PODS, important("middle", "1", 5));
+    settle().await;
+    world.server.put(&PODS, important("high", "1", 10));
+    settle().await;
+    let requests = world.server.take_requests();
+    assert_eq!(world.pod("low")["status"]["conditions"][0]["reason"], "PreemptionByScheduler");
+    assert_eq!(world.pod("high")["spec"]["nodeName"], Value::Null, "its place is not free yet");
+    world.end("low");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(world.pod("middle")["spec"]["nodeName"], "n1");
+    assert_eq!(world.pod("high")["spec"]["nodeName"], "n1");
+    assert_eq!(world.pod("high")["status"]["nominatedNodeName"], "n1");
+    let uid = text(&world.pod("high")["metadata"]["uid"]).to_owned();
+    let told = format!("Preempted Preempted by pod {uid} on node n1");
+    assert!(world.events("low").contains(&told), "{:?}", world.events("low"));
+    let related = world.server.list(&NEW_EVENTS).into_iter().find(|event| event["reason"] == "Preempted");
+    assert_eq!(related.unwrap()["related"]["name"], "high");
+    let mark = requests.iter().position(|line| line.starts_with("PATCH") && line.contains("low/status"));
+    let delete = requests.iter().position(|line| line.starts_with("DELETE") && line.contains("pods/low"));
+    assert!(mark.is_some() && mark < delete, "{requests:?}");
+    assert!(
+        world.condition("high").starts_with("Unschedulable: 0/1 nodes are available: 1 Insufficient cpu.")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_victim_that_cannot_be_told_is_told_again() {
+    let world = World::new(11).await;
+    world.server.put(&NODES, node("n1", "1"));
+    world.server.put(&PODS, important("low", "1", 0));
+    settle().await;
+    world.server.fail_next("low/status", Fault::Answer(Status::too_many_requests("busy", 1)));
+    world.server.put(&PODS, important("high", "1", 10));
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    world.end("low");
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(world.pod("high")["spec"]["nodeName"], "n1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_kept_free_is_not_given_to_a_lesser_pod() {
+    let world = World::new(12).await;
+    world.server.put(&NODES, node("n1", "1"));
+    world.server.put(&PODS, important("slow", "1", 0));
+    settle().await;
+    world.server.put(&PODS, important("high", "1", 10));
+    settle().await;
+    assert_eq!(world.pod("high")["status"]["nominatedNodeName"], "n1");
+    world.server.put(&PODS, important("lesser", "1", 5));
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(world.pod("lesser")["spec"]["nodeName"], Value::Null);
+    world.end("slow");
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(world.pod("high")["spec"]["nodeName"], "n1");
+    assert_eq!(world.pod("lesser")["spec"]["nodeName"], Value::Null);
+}
+
+fn claimed(name: &str, claim: &str) -> Value {
+    let mut pod = pod(name, "1");
+    pod["spec"]["volumes"] = json!([{"name": "v", "persistentVolumeClaim": {"claimName": claim}}]);
+    pod
+}
+
+fn claim(name: &str, class: &str) -> Value {
+    json!({"metadata": {"namespace": "ns", "name": name}, "spec": {"storageClassName": class,
+        "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+        "status": {"phase": "Pending"}})
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_waits_until_a_volume_is_made_on_its_node() {
+    let world = World::new(13).await;
+    world.server.put(&NODES, node("n1", "2"));
+    world.server.put(
+        &STORAGE_CLASSES,
+        json!({"metadata": {"name": "made"}, "provisioner": "example.com/disk",
+        "volumeBindingMode": "WaitForFirstConsumer"}),
+    );
+    world.server.put(&PERSISTENT_VOLUME_CLAIMS, claim("data", "made"));
+    world.server.put(&PODS, claimed("a", "data"));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let key = Key::new("ns", "data");
+    let asked = world.server.get(&PERSISTENT_VOLUME_CLAIMS, &key).unwrap();
+    assert_eq!(asked["metadata"]["annotations"]["volume.kubernetes.io/selected-node"], "n1");
+    assert_eq!(world.pod("a")["spec"]["nodeName"], Value::Null);
+    assert_eq!(world.pod("a")["status"]["nominatedNodeName"], "n1");
+    world.server.put(
+        &PERSISTENT_VOLUMES,
+        json!({"metadata": {"name": "pv"}, "spec": {"storageClassName": "made",
+        "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"]}, "status": {"phase": "Bound"}}),
+    );
+    let bound = json!({"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
+        "spec": {"volumeName": "pv"}, "status": {"phase": "Bound"}});
+    world.server.change(&PERSISTENT_VOLUME_CLAIMS, &key, &bound);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(world.pod("a")["spec"]["nodeName"], "n1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_cannot_be_made_gives_the_pod_another_turn() {
+    let world = World::new(14).await;
+    world.server.put(&NODES, node("n1", "2"));
+    world.server.put(
+        &STORAGE_CLASSES,
+        json!({"metadata": {"name": "made"}, "provisioner": "example.com/disk",
+        "volumeBindingMode": "WaitForFirstConsumer"}),
+    );
+    world.server.put(&PERSISTENT_VOLUME_CLAIMS, claim("data", "made"));
+    world.server.put(&PODS, claimed("a", "data"));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    // The provisioner takes the choice back.
+    let key = Key::new("ns", "data");
+    let back = json!({"metadata": {"annotations": {"volume.kubernetes.io/selected-node": null}}});
+    world.server.change(&PERSISTENT_VOLUME_CLAIMS, &key, &back);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let why = "SchedulerError: running PreBind plugin \"VolumeBinding\": binding volumes: provisioning failed for PVC \"data\"";
+    assert_eq!(world.condition("a"), why);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let asked = world.server.get(&PERSISTENT_VOLUME_CLAIMS, &key).unwrap();
+    assert_eq!(asked["metadata"]["annotations"]["volume.kubernetes.io/selected-node"], "n1", "asked again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_is_there_is_given_to_the_claim_before_the_pod_is_bound() {
+    let world = World::new(15).await;
+    world.server.put(&NODES, node("n1", "2"));
+    world.server.put(
+        &STORAGE_CLASSES,
+        json!({"metadata": {"name": "local"},
+        "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer"}),
+    );
+    world.server.put(&PERSISTENT_VOLUME_CLAIMS, claim("data", "local"));
+    world.server.put(&PODS, claimed("a", "data"));
+    settle().await;
+    assert!(world.condition("a").contains("1 node(s) didn't find available persistent volumes to bind."));
+    world.server.put(
+        &PERSISTENT_VOLUMES,
+        json!({"metadata": {"name": "pv"}, "spec": {"storageClassName": "local",
+        "capacity": {"storage": "5Gi"}, "accessModes": ["ReadWriteOnce"]}, "status": {"phase": "Available"}}),
+    );
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let volume = world.server.get(&PERSISTENT_VOLUMES, &Key::cluster("pv")).unwrap();
+    assert_eq!(volume["spec"]["claimRef"]["name"], "data");
+    assert_eq!(world.pod("a")["spec"]["nodeName"], Value::Null);
+    let bound = json!({"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
+        "spec": {"volumeName": "pv"}});
+    world.server.change(&PERSISTENT_VOLUME_CLAIMS, &Key::new("ns", "data"), &bound);
+    tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(world.pod("a")["spec"]["nodeName"], "n1");
 }
 

@@ -52,11 +52,17 @@ impl Series {
     /// Something is told at a time.
     pub fn tell(&mut self, about: &ObjectRef, note: &Note, now: Timestamp) -> Told {
         // What it says in words does not tell it from another: only the first note of a series is kept.
-        let memory = format!("{}\0{}\0{}\0{about:?}", note.severity.name(), note.action, note.reason);
+        let memory = format!(
+            "{}\0{}\0{}\0{about:?}\0{:?}",
+            note.severity.name(),
+            note.action,
+            note.reason,
+            note.related
+        );
         let (names, controller, instance) = (&mut self.names, &self.controller, &self.instance);
         let telling = self.told.get(&memory, || {
             let name = names.next(about, now);
-            let event = json!({
+            let mut event = json!({
                 "apiVersion": "events.k8s.io/v1",
                 "kind": "Event",
                 "metadata": {"name": name, "namespace": namespace_of(about)},
@@ -69,6 +75,9 @@ impl Series {
                 "note": note.message,
                 "type": note.severity.name(),
             });
+            if let (Some(related), Some(fields)) = (&note.related, event.as_object_mut()) {
+                fields.insert("related".to_owned(), json!(related));
+            }
             Telling { event, key: Key::new(namespace_of(about), &name), count: 0, last: now }
         });
         telling.count += 1;

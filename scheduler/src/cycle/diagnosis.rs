@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::plugin::Rejection;
+use crate::{plugin::Rejection, snapshot::Row};
 
 /// Why a Pod can go nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum Diagnosis {
         plugin: &'static str,
         /// Why.
         rejection: Rejection,
+        /// What was said when a way out was looked for, empty if nothing was.
+        relief: String,
     },
     /// Each node has something against it.
     Nowhere {
@@ -26,10 +28,12 @@ pub enum Diagnosis {
         reasons: BTreeMap<Cow<'static, str>, usize>,
         /// Who rejected a node.
         plugins: BTreeSet<&'static str>,
-        /// The nodes that were judged one by one; of the others `limited_by` says that they will not do.
+        /// The nodes that were judged one by one; the others will not do either.
         judged: usize,
-        /// Who limited the Pod to some nodes.
-        limited_by: Vec<&'static str>,
+        /// What is said of the nodes that were not judged.
+        unjudged: Option<String>,
+        /// What was said when a way out was looked for, empty if nothing was.
+        relief: String,
     },
 }
 
@@ -38,6 +42,8 @@ pub enum Diagnosis {
 pub struct Verdict {
     /// The node.
     pub node: Arc<str>,
+    /// Its row in the snapshot of the cycle.
+    pub row: Row,
     /// Who says so; the first that does is the last that is asked.
     pub plugin: &'static str,
     /// Why.
@@ -45,16 +51,38 @@ pub struct Verdict {
 }
 
 impl Diagnosis {
-    pub(super) fn nowhere(rejected: &[Verdict], limited_by: Vec<&'static str>) -> Self {
-        let mut reasons = BTreeMap::new();
-        let mut plugins: BTreeSet<&'static str> = limited_by.iter().copied().collect();
-        for verdict in rejected {
-            plugins.insert(verdict.plugin);
-            for reason in &verdict.rejection.reasons {
-                *reasons.entry(reason.clone()).or_default() += 1;
-            }
+    pub(super) fn nowhere(rejected: &[Verdict], limited_by: Vec<&'static str>, relief: String) -> Self {
+        let limits: BTreeSet<&'static str> = limited_by.into_iter().collect();
+        let mut all = limits.clone();
+        all.extend(rejected.iter().map(|verdict| verdict.plugin));
+        let unjudged = (!limits.is_empty()).then(|| {
+            let limits = limits.into_iter().collect::<Vec<_>>().join(" ");
+            format!("node(s) didn't satisfy plugin(s) [{limits}]")
+        });
+        Self::Nowhere { reasons: counted(rejected), plugins: all, judged: rejected.len(), unjudged, relief }
+    }
+
+    /// Of some nodes something is said, of all others the same.
+    pub fn of(rejected: &[Verdict], others: &str) -> Self {
+        Self::Nowhere {
+            reasons: counted(rejected),
+            plugins: BTreeSet::new(),
+            judged: rejected.len(),
+            unjudged: Some(others.to_owned()),
+            relief: String::new(),
         }
-        Self::Nowhere { reasons, plugins, judged: rejected.len(), limited_by }
+    }
+
+    /// The one node that was chosen will not do after all.
+    pub fn of_one(verdict: Verdict) -> Self {
+        let plugins = BTreeSet::from([verdict.plugin]);
+        Self::Nowhere {
+            reasons: counted(&[verdict]),
+            plugins,
+            judged: 1,
+            unjudged: None,
+            relief: String::new(),
+        }
     }
 
     /// The plugins that must change their mind; none if it was not for a plugin.
@@ -70,22 +98,40 @@ impl Diagnosis {
     pub fn message(&self, nodes: usize) -> String {
         match self {
             Self::NoNodes => "no nodes available to schedule pods".to_owned(),
-            Self::Never { rejection, .. } => {
-                format!("0/{nodes} nodes are available: {}.", rejection.reasons.join(", "))
-            }
-            Self::Nowhere { reasons, judged, limited_by, .. } => {
+            Self::Never { rejection, relief, .. } => with_relief(
+                format!("0/{nodes} nodes are available: {}.", rejection.reasons.join(", ")),
+                relief,
+            ),
+            Self::Nowhere { reasons, judged, unjudged, relief, .. } => {
+                let mut reasons: BTreeMap<&str, usize> =
+                    reasons.iter().map(|(reason, count)| (&**reason, *count)).collect();
+                if let (Some(unjudged), Some(count @ 1..)) = (unjudged, nodes.checked_sub(*judged)) {
+                    *reasons.entry(unjudged).or_default() += count;
+                }
                 let mut counts: Vec<String> =
                     reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-                if !limited_by.is_empty() && *judged < nodes {
-                    let plugins: BTreeSet<&str> = limited_by.iter().copied().collect();
-                    let plugins = plugins.into_iter().collect::<Vec<_>>().join(" ");
-                    counts.push(format!("{} node(s) didn't satisfy plugin(s) [{plugins}]", nodes - judged));
-                }
                 // As texts: 10 comes before 2.
                 counts.sort();
                 let end = if counts.is_empty() { String::new() } else { format!(" {}.", counts.join(", ")) };
-                format!("0/{nodes} nodes are available:{end}")
+                with_relief(format!("0/{nodes} nodes are available:{end}"), relief)
             }
         }
     }
+}
+
+fn counted(rejected: &[Verdict]) -> BTreeMap<Cow<'static, str>, usize> {
+    let mut reasons: BTreeMap<Cow<'static, str>, usize> = BTreeMap::new();
+    for reason in rejected.iter().flat_map(|verdict| &verdict.rejection.reasons) {
+        match reasons.get_mut(reason) {
+            Some(count) => *count += 1,
+            None => {
+                reasons.insert(reason.clone(), 1);
+            }
+        }
+    }
+    reasons
+}
+
+fn with_relief(message: String, relief: &str) -> String {
+    if relief.is_empty() { message } else { format!("{message} {relief}") }
 }

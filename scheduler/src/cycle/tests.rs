@@ -15,12 +15,25 @@ fn machines(count: usize) -> Snapshot {
 
 fn ask(pod: &Pod, snapshot: &Snapshot, start: usize, lot: u64) -> Decision {
     let profile = Profile::default();
-    decide(&Question { pod, snapshot, profile: &profile, percentage_of_nodes_to_score: 0, start, lot })
+    decide(&Question {
+        pod,
+        snapshot,
+        profile: &profile,
+        nominated: None,
+        percentage_of_nodes_to_score: 0,
+        start,
+        lot,
+    })
 }
 
 fn message(spec: Value, snapshot: &Snapshot) -> String {
     let decision = ask(&pod(json!({"spec": spec})), snapshot, 0, 0);
     decision.outcome.unwrap_err().message(snapshot.len())
+}
+
+/// What is said when displacing Pods would help nowhere.
+fn hopeless(nodes: usize) -> String {
+    format!("preemption: 0/{nodes} nodes are available: {nodes} Preemption is not helpful for scheduling.")
 }
 
 fn asks(cpu: &str) -> Value {
@@ -36,7 +49,11 @@ fn a_pod_that_fits_nowhere_is_told_why() {
     let nodes = snapshot([tainted, cordoned, machine("a"), machine("b")], []);
     assert_eq!(
         message(asks("3"), &nodes),
-        "0/4 nodes are available: 1 node(s) had untolerated taint(s), 1 node(s) were unschedulable, 2 Insufficient cpu."
+        format!(
+            "0/4 nodes are available: 1 node(s) had untolerated taint(s), 1 node(s) were unschedulable, 2 \
+                 Insufficient cpu. {}",
+            hopeless(4)
+        )
     );
     assert_eq!(message(asks("1"), &snapshot([], [])), "no nodes available to schedule pods");
     let required = |terms: Value| {
@@ -46,11 +63,15 @@ fn a_pod_that_fits_nowhere_is_told_why() {
     let named = |name: &str| json!({"key": "metadata.name", "operator": "In", "values": [name]});
     assert_eq!(
         message(required(json!([{"matchFields": [named("a"), named("b")]}])), &nodes),
-        "0/4 nodes are available: pod affinity terms conflict."
+        format!("0/4 nodes are available: pod affinity terms conflict. {}", hopeless(4))
     );
     assert_eq!(
         message(required(json!([{"matchFields": [named("t")]}])), &nodes),
-        "0/4 nodes are available: 1 node(s) had untolerated taint(s), 3 node(s) didn't satisfy plugin(s) [NodeAffinity]."
+        format!(
+            "0/4 nodes are available: 1 node(s) had untolerated taint(s), 3 node(s) didn't satisfy plugin(s) \
+                 [NodeAffinity]. {}",
+            hopeless(4)
+        )
     );
 }
 
@@ -64,7 +85,10 @@ fn counts_are_ordered_as_texts() {
     let nodes = snapshot((0..10).map(cordoned).chain([machine("a"), machine("b")]), []);
     assert_eq!(
         message(asks("3"), &nodes),
-        "0/12 nodes are available: 10 node(s) were unschedulable, 2 Insufficient cpu."
+        format!(
+            "0/12 nodes are available: 10 node(s) were unschedulable, 2 Insufficient cpu. {}",
+            hopeless(12)
+        )
     );
 }
 

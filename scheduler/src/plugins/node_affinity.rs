@@ -1,18 +1,40 @@
 //! `NodeAffinity`: labels and names a node must have, and labels it should have.
 
+use serde::Deserialize;
+
 use crate::{
     node::Node,
-    plugin::{ClusterEvent, Filtering, Plugin, Point, Rejection, Score, normalise},
-    pod::Pod,
+    plugin::{ClusterEvent, Filtering, Plugin, Point, Rejection, Score, WhatIf, normalise},
+    pod::{NodeSelector, Pod, PreferredTerm},
     snapshot::{Row, Snapshot},
 };
 
 /// Sends Pods to nodes of their choice.
-#[derive(Debug)]
-pub struct NodeAffinity;
+#[derive(Debug, Default)]
+pub struct NodeAffinity {
+    settings: Settings,
+}
+
+/// What can be set of it (`NodeAffinityArgs`).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Settings {
+    added_affinity: Option<Added>,
+}
+
+/// What the Pods of a profile must and should have beside what they say.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Added {
+    #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution")]
+    required: Option<NodeSelector>,
+    #[serde(rename = "preferredDuringSchedulingIgnoredDuringExecution")]
+    preferred: Vec<PreferredTerm>,
+}
 
 struct Preference<'a> {
     pod: &'a Pod,
+    added: &'a [PreferredTerm],
     snapshot: &'a Snapshot,
 }
 
@@ -21,6 +43,27 @@ pub(super) fn matches(pod: &Pod, node: &Node) -> bool {
     let labels = &node.metadata.labels;
     pod.node_selector.iter().all(|(key, value)| labels.get(key) == Some(value))
         && pod.required_nodes.as_ref().is_none_or(|required| required.matches(node))
+}
+
+// === impl NodeAffinity ===
+
+impl NodeAffinity {
+    /// With settings.
+    ///
+    /// # Errors
+    /// When they make no sense.
+    pub fn new(settings: Settings) -> Result<Self, String> {
+        let added = settings.added_affinity.as_ref();
+        if added.and_then(|added| added.required.as_ref()).is_some_and(|required| !required.is_valid()) {
+            let path = "addedAffinity.requiredDuringSchedulingIgnoredDuringExecution";
+            return Err(format!("{path}: Invalid value: a term cannot be read"));
+        }
+        Ok(Self { settings })
+    }
+
+    fn added(&self) -> Option<&NodeSelector> {
+        self.settings.added_affinity.as_ref()?.required.as_ref()
+    }
 }
 
 impl Plugin for NodeAffinity {
@@ -33,11 +76,14 @@ impl Plugin for NodeAffinity {
     }
 
     fn filter<'a>(&'a self, pod: &'a Pod, snapshot: &'a Snapshot) -> Result<Filtering<'a>, Rejection> {
-        if pod.node_selector.is_empty() && pod.required_nodes.is_none() {
+        let added = self.added();
+        if pod.node_selector.is_empty() && pod.required_nodes.is_none() && added.is_none() {
             return Ok(Filtering::Skip);
         }
-        let filter = Box::new(move |row: Row| {
-            if matches(pod, snapshot.node(row)) {
+        let filter = Box::new(move |row: Row, _: &WhatIf<'_>| {
+            if added.is_some_and(|added| !added.matches(snapshot.node(row))) {
+                Err(Rejection::for_good("node(s) didn't match scheduler-enforced node affinity"))
+            } else if matches(pod, snapshot.node(row)) {
                 Ok(())
             } else {
                 Err(Rejection::for_good("node(s) didn't match Pod's node affinity/selector"))
@@ -56,8 +102,9 @@ impl Plugin for NodeAffinity {
         snapshot: &'a Snapshot,
         _feasible: &'a [Row],
     ) -> Option<Box<dyn Score + 'a>> {
-        (!pod.preferred_nodes.is_empty())
-            .then(|| Box::new(Preference { pod, snapshot }) as Box<dyn Score + 'a>)
+        let added = self.settings.added_affinity.as_ref().map_or(&[][..], |added| &added.preferred);
+        (!(pod.preferred_nodes.is_empty() && added.is_empty()))
+            .then(|| Box::new(Preference { pod, added, snapshot }) as Box<dyn Score + 'a>)
     }
 
     fn weight(&self) -> i64 {
@@ -70,7 +117,9 @@ impl Plugin for NodeAffinity {
             ClusterEvent::OwnUpdate { old, new } => {
                 old.node_selector != new.node_selector || old.required_nodes != new.required_nodes
             }
-            event => event.node_becomes(|node| matches(pod, node)),
+            event => event.node_becomes(|node| {
+                matches(pod, node) && self.added().is_none_or(|added| added.matches(node))
+            }),
         }
     }
 }
@@ -78,8 +127,8 @@ impl Plugin for NodeAffinity {
 impl Score for Preference<'_> {
     fn rate(&self, row: Row) -> i64 {
         let node = self.snapshot.node(row);
-        let terms =
-            self.pod.preferred_nodes.iter().filter(|term| term.weight != 0 && term.preference.matches(node));
+        let terms = self.pod.preferred_nodes.iter().chain(self.added);
+        let terms = terms.filter(|term| term.weight != 0 && term.preference.matches(node));
         terms.map(|term| i64::from(term.weight)).sum()
     }
 
@@ -108,7 +157,7 @@ mod tests {
     }
 
     fn check(spec: Value) -> String {
-        judged(&NodeAffinity, &pod(json!({"spec": spec})), &nodes()).replace(NO, "no")
+        judged(&NodeAffinity::default(), &pod(json!({"spec": spec})), &nodes()).replace(NO, "no")
     }
 
     fn required(terms: Value) -> String {
@@ -160,9 +209,9 @@ mod tests {
             json!({"weight": weight, "preference": {"matchExpressions": [
                 {"key": "disk", "operator": "In", "values": [disk]}]}})
         };
-        assert_eq!(scored(&NodeAffinity, &prefers(json!([])), &nodes()), None);
+        assert_eq!(scored(&NodeAffinity::default(), &prefers(json!([])), &nodes()), None);
         let both = prefers(json!([term(20, "ssd"), term(80, "hdd"), term(20, "hdd")]));
-        assert_eq!(scored(&NodeAffinity, &both, &nodes()).unwrap(), [20, 100]);
+        assert_eq!(scored(&NodeAffinity::default(), &both, &nodes()).unwrap(), [20, 100]);
     }
 
     #[test]
@@ -172,10 +221,24 @@ mod tests {
             std::sync::Arc::new(crate::plugins::tests::node(json!({"metadata": {"labels": {"disk": disk}}})))
         };
         let updated = |old: &str, new: &str| ClusterEvent::NodeUpdated { old: node(old), new: node(new) };
-        assert!(NodeAffinity.may_help(&wants, &updated("hdd", "ssd")));
-        assert!(!NodeAffinity.may_help(&wants, &updated("ssd", "ssd")));
-        assert!(!NodeAffinity.may_help(&wants, &updated("ssd", "hdd")));
-        assert!(NodeAffinity.may_help(&wants, &ClusterEvent::NodeAdded(node("ssd"))));
-        assert!(!NodeAffinity.may_help(&wants, &ClusterEvent::NodeAdded(node("hdd"))));
+        assert!(NodeAffinity::default().may_help(&wants, &updated("hdd", "ssd")));
+        assert!(!NodeAffinity::default().may_help(&wants, &updated("ssd", "ssd")));
+        assert!(!NodeAffinity::default().may_help(&wants, &updated("ssd", "hdd")));
+        assert!(NodeAffinity::default().may_help(&wants, &ClusterEvent::NodeAdded(node("ssd"))));
+        assert!(!NodeAffinity::default().may_help(&wants, &ClusterEvent::NodeAdded(node("hdd"))));
+    }
+
+    #[test]
+    fn a_profile_may_add_what_nodes_must_have() {
+        let settings = json!({"addedAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [{"matchExpressions": [{"key": "disk", "operator": "In", "values": ["ssd"]}]}]}}});
+        let plugin = NodeAffinity::new(serde_json::from_value(settings).unwrap()).unwrap();
+        assert_eq!(
+            judged(&plugin, &pod(json!({})), &nodes()),
+            "yes | node(s) didn't match scheduler-enforced node affinity!"
+        );
+        let wrong = json!({"addedAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [{"matchExpressions": [{"key": "disk", "operator": "Maybe"}]}]}}});
+        assert!(NodeAffinity::new(serde_json::from_value(wrong).unwrap()).is_err());
     }
 }

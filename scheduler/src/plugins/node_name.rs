@@ -1,7 +1,7 @@
 //! `NodeName`: a Pod that names its node goes nowhere else.
 
 use crate::{
-    plugin::{ClusterEvent, Filtering, Plugin, Point, Rejection},
+    plugin::{ClusterEvent, Filtering, Plugin, Point, Rejection, WhatIf},
     pod::Pod,
     snapshot::{Row, Snapshot},
 };
@@ -23,7 +23,7 @@ impl Plugin for NodeName {
         if !pod.is_assigned() {
             return Ok(Filtering::Skip);
         }
-        Ok(Filtering::All(Box::new(move |row: Row| {
+        Ok(Filtering::All(Box::new(move |row: Row, _: &WhatIf<'_>| {
             if *snapshot.node(row).name() == *pod.node_name {
                 Ok(())
             } else {

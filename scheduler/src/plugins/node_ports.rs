@@ -1,8 +1,8 @@
 //! `NodePorts`: a host port can be had once.
 
 use crate::{
-    plugin::{ClusterEvent, Filtering, Plugin, Point, Rejection},
-    pod::Pod,
+    plugin::{ClusterEvent, Filtering, Plugin, Point, Rejection, WhatIf},
+    pod::{HostPort, Pod},
     snapshot::{Row, Snapshot},
 };
 
@@ -23,8 +23,15 @@ impl Plugin for NodePorts {
         if pod.host_ports.is_empty() {
             return Ok(Filtering::Skip);
         }
-        Ok(Filtering::All(Box::new(move |row: Row| {
-            if pod.host_ports.iter().all(|port| snapshot.has_port(row, port)) {
+        Ok(Filtering::All(Box::new(move |row: Row, what_if: &WhatIf<'_>| {
+            let is_free = |wanted: &HostPort| {
+                if what_if.is_nothing() {
+                    return snapshot.has_port(row, wanted);
+                }
+                let mut taken = what_if.pods(snapshot, row).flat_map(|pod| &pod.host_ports);
+                !taken.any(|port| port.conflicts_with(wanted))
+            };
+            if pod.host_ports.iter().all(is_free) {
                 Ok(())
             } else {
                 Err(Rejection::for_now("node(s) didn't have free ports for the requested pod ports"))

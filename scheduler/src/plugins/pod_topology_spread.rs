@@ -1,46 +1,77 @@
 //! `PodTopologySpread`: Pods of a kind are spread over zones, nodes or whatever else labels of nodes tell apart (KEP-895).
 //!
-//! Only what a Pod says itself is followed: the softer rule upstream has for Pods that say nothing, which needs to know of
-//! Services and workloads, is not here.
+//! A Pod that says nothing itself is spread by what the profile says, among the Pods that its Services and its workload select:
+//! softly over nodes and zones, if the profile says nothing either.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use api_types::selectors::labels::Selector;
+use serde::Deserialize;
 
 use super::node_affinity;
 use crate::{
     node::Node,
-    plugin::{ClusterEvent, Filtering, Plugin, Point, Rejection, SCORE_MAX, Score},
+    plugin::{ClusterEvent, Filtering, Plugin, Point, Rejection, SCORE_MAX, Score, WhatIf},
     pod::{Pod, Policy, SpreadConstraint, WhenUnsatisfiable, untolerated},
-    snapshot::{Row, Snapshot},
+    snapshot::{Row, Snapshot, Topology},
+    workload,
 };
 
 /// The label that every node has to itself.
 const HOST: &str = "kubernetes.io/hostname";
+/// The label of a node's zone.
+const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// Spreads Pods.
 #[derive(Debug)]
-pub struct PodTopologySpread;
+pub struct PodTopologySpread {
+    defaults: Vec<SpreadConstraint>,
+    /// The defaults are those every cluster has: nodes that lack their labels are good all the same.
+    is_system_default: bool,
+}
 
-/// A constraint and how many Pods each value of its label has.
-struct Spread<'a> {
+/// What can be set of it (`PodTopologySpreadArgs`).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Settings {
+    default_constraints: Vec<serde_json::Map<String, serde_json::Value>>,
+    defaulting_type: Box<str>,
+}
+
+/// A constraint and the Pods it counts.
+struct Rule<'a> {
     constraint: &'a SpreadConstraint,
     selector: Selector,
-    counts: BTreeMap<&'a str, i64>,
+    topology: Arc<Topology>,
 }
 
-struct Spreads<'a> {
-    pod: &'a Pod,
-    snapshot: &'a Snapshot,
+/// A rule and how many Pods each value of its label has.
+struct Spread<'a> {
+    rule: Rule<'a>,
+    /// By value; none for a value that does not count.
+    counts: Vec<Option<i64>>,
+}
+
+/// A hard rule with what it is compared with.
+struct Hard<'a> {
+    spread: Spread<'a>,
+    /// The value with the fewest, and the fewest of all others.
+    least: Option<(usize, i64)>,
+    next_least: Option<i64>,
+    /// How many values count.
+    values: usize,
+    itself: i64,
+}
+
+struct Soft<'a> {
     spreads: Vec<Spread<'a>>,
+    /// How many Pods each row has, for rules about single nodes.
+    on_row: Vec<Vec<i64>>,
     /// How much a Pod counts: more where there are more values, lest few of them water it down.
     weights: Vec<f64>,
-    /// Which of the nodes lack a label.
-    ignored: Vec<(Row, bool)>,
-}
-
-fn constraints(pod: &Pod, when: WhenUnsatisfiable) -> Vec<&SpreadConstraint> {
-    pod.spread.iter().filter(|constraint| constraint.when_unsatisfiable == when).collect()
+    /// Which of the nodes, in the order they are normalised, lack a label; and the same by row.
+    ignored: Vec<bool>,
+    ignored_rows: Vec<bool>,
 }
 
 fn has_keys(node: &Node, constraints: &[&SpreadConstraint]) -> bool {
@@ -55,47 +86,237 @@ fn counts_for(constraint: &SpreadConstraint, pod: &Pod, node: &Node) -> bool {
             || untolerated(&node.taints, &pod.tolerations).is_none())
 }
 
-/// How many Pods of a node a selector counts.
-fn count(snapshot: &Snapshot, row: Row, selector: &Selector, namespace: &str) -> i64 {
+/// How many Pods of each row a selector counts.
+fn per_row(snapshot: &Snapshot, selector: &Selector, namespace: &str) -> Vec<i64> {
+    let mut counts = vec![0; snapshot.height()];
     if selector.is_everything() {
-        return 0;
+        return counts;
     }
-    let counted = snapshot.pods(row).filter(|other| {
-        !other.metadata.is_terminating()
-            && *other.metadata.namespace == *namespace
-            && selector.matches(&other.metadata.labels)
-    });
-    i64::try_from(counted.count()).unwrap_or(i64::MAX)
-}
-
-/// Counts the Pods of every value of every constraint's label.
-fn spreads<'a>(
-    pod: &'a Pod,
-    snapshot: &'a Snapshot,
-    constraints: &[&'a SpreadConstraint],
-    is_wanted: impl Fn(&SpreadConstraint, &str) -> bool,
-) -> Vec<Spread<'a>> {
-    let mut spreads: Vec<Spread<'a>> = constraints
-        .iter()
-        .map(|constraint| Spread {
-            constraint,
-            selector: constraint.selector(&pod.metadata.labels),
-            counts: BTreeMap::new(),
-        })
-        .collect();
-    for row in snapshot.rows() {
-        let node = snapshot.node(*row);
-        if !has_keys(node, constraints) {
-            continue;
-        }
-        for Spread { constraint, selector, counts } in &mut spreads {
-            let Some(value) = node.metadata.labels.get(&constraint.topology_key) else { continue };
-            if counts_for(constraint, pod, node) && is_wanted(constraint, value) {
-                *counts.entry(value).or_default() += count(snapshot, *row, selector, &pod.metadata.namespace);
+    for crowd in snapshot.crowds().filter(|crowd| is_counted(selector, &crowd.pod, namespace)) {
+        for (row, members) in crowd.rows() {
+            if let Some(count) = counts.get_mut(row.index()) {
+                *count += members;
             }
         }
     }
-    spreads
+    counts
+}
+
+fn is_counted(selector: &Selector, other: &Pod, namespace: &str) -> bool {
+    !other.metadata.is_terminating()
+        && *other.metadata.namespace == *namespace
+        && !selector.is_everything()
+        && selector.matches(&other.metadata.labels)
+}
+
+fn at(numbers: &[i64], row: Row) -> i64 {
+    numbers.get(row.index()).copied().unwrap_or_default()
+}
+
+// === impl Rule ===
+
+impl<'a> Rule<'a> {
+    /// Counts the Pods of every value, on nodes that are wanted and have all labels if they must; and of every row.
+    fn count(
+        self,
+        pod: &Pod,
+        snapshot: &Snapshot,
+        has_all: impl Fn(Row) -> bool,
+        is_wanted: impl Fn(usize) -> bool,
+    ) -> Spread<'a> {
+        let mut counts = vec![None; self.topology.len()];
+        let on_row = per_row(snapshot, &self.selector, &pod.metadata.namespace);
+        let everywhere = pod.node_selector.is_empty()
+            && pod.required_nodes.is_none()
+            && self.constraint.node_taints_policy.is_none();
+        for row in snapshot.rows() {
+            let Some(value) = self.topology.value(*row) else { continue };
+            if !is_wanted(value) || !has_all(*row) {
+                continue;
+            }
+            if (everywhere || counts_for(self.constraint, pod, snapshot.node(*row)))
+                && let Some(count) = counts.get_mut(value)
+            {
+                *count = Some(count.unwrap_or_default() + at(&on_row, *row));
+            }
+        }
+        Spread { rule: self, counts }
+    }
+}
+
+// === impl Spread ===
+
+impl Spread<'_> {
+    fn get(&self, value: usize) -> Option<i64> {
+        self.counts.get(value).copied().flatten()
+    }
+}
+
+// === impl Hard ===
+
+impl<'a> Hard<'a> {
+    fn new(spread: Spread<'a>, pod: &Pod) -> Self {
+        let mut least: Option<(usize, i64)> = None;
+        let mut next_least: Option<i64> = None;
+        let counted = spread.counts.iter().enumerate().filter_map(|(value, count)| Some((value, (*count)?)));
+        for (value, count) in counted {
+            match least {
+                Some((_, fewest)) if count >= fewest => {
+                    next_least = Some(next_least.map_or(count, |next| next.min(count)));
+                }
+                before => {
+                    next_least = before.map(|(_, fewest)| fewest).or(next_least);
+                    least = Some((value, count));
+                }
+            }
+        }
+        let itself = i64::from(spread.rule.selector.matches(&pod.metadata.labels));
+        let values = spread.counts.iter().flatten().count();
+        Self { spread, least, next_least, values, itself }
+    }
+
+    /// The fewest Pods that a value has, if one of them has that many more.
+    fn least(&self, changed: usize, more: i64) -> i64 {
+        if self.values < self.spread.rule.constraint.domains_min() {
+            return 0;
+        }
+        let fewest = match (self.least, self.spread.get(changed)) {
+            (Some((value, count)), Some(_)) if value == changed => {
+                Some(self.next_least.map_or(count + more, |next| next.min(count + more)))
+            }
+            (Some((_, fewest)), Some(count)) => Some(fewest.min(count + more)),
+            (least, _) => least.map(|(_, fewest)| fewest),
+        };
+        // Without any value to compare with, none has too many.
+        fewest.unwrap_or(i64::from(i32::MAX))
+    }
+
+    fn judge(&self, pod: &Pod, snapshot: &Snapshot, row: Row, what_if: &WhatIf<'_>) -> Result<(), Rejection> {
+        let Rule { constraint, selector, topology } = &self.spread.rule;
+        let Some(value) = topology.value(row) else {
+            return Err(Rejection::for_good(
+                "node(s) didn't match pod topology spread constraints (missing required label)",
+            ));
+        };
+        let namespace = &pod.metadata.namespace;
+        let more = if what_if.is_nothing() || !counts_for(constraint, pod, snapshot.node(row)) {
+            0
+        } else {
+            what_if.more(|other| i64::from(is_counted(selector, other, namespace)))
+        };
+        let there = self.spread.get(value).unwrap_or_default() + more;
+        if there + self.itself - self.least(value, more) > constraint.max_skew {
+            return Err(Rejection::for_now("node(s) didn't match pod topology spread constraints"));
+        }
+        Ok(())
+    }
+}
+
+// === impl PodTopologySpread ===
+
+impl Default for PodTopologySpread {
+    fn default() -> Self {
+        Self {
+            defaults: vec![SpreadConstraint::soft(HOST, 3), SpreadConstraint::soft(ZONE, 5)],
+            is_system_default: true,
+        }
+    }
+}
+
+impl PodTopologySpread {
+    /// With settings.
+    ///
+    /// # Errors
+    /// When they make no sense.
+    pub fn new(settings: Settings) -> Result<Self, String> {
+        match &*settings.defaulting_type {
+            "" | "System" if settings.default_constraints.is_empty() => Ok(Self::default()),
+            "" | "System" => {
+                Err("defaultingType: Invalid value: \"System\": when .defaultConstraints are not empty"
+                    .to_owned())
+            }
+            "List" => {
+                let defaults = settings.default_constraints.into_iter().map(constraint);
+                let defaults = defaults.collect::<Result<Vec<_>, _>>()?;
+                for (at, one) in defaults.iter().enumerate() {
+                    let is_same = |other: &SpreadConstraint| {
+                        one.topology_key == other.topology_key
+                            && one.when_unsatisfiable == other.when_unsatisfiable
+                    };
+                    if defaults.iter().take(at).any(is_same) {
+                        return Err(format!(
+                            "defaultConstraints[{at}]: Duplicate value: \"{{{}, {:?}}}\"",
+                            one.topology_key, one.when_unsatisfiable
+                        ));
+                    }
+                }
+                Ok(Self { defaults, is_system_default: false })
+            }
+            other => Err(format!(
+                "defaultingType: Unsupported value: {other:?}: supported values: \"List\", \"System\""
+            )),
+        }
+    }
+
+    /// The constraints of one sort that hold for a Pod.
+    fn rules<'a>(&'a self, pod: &'a Pod, snapshot: &'a Snapshot, when: WhenUnsatisfiable) -> Vec<Rule<'a>> {
+        let rule = |constraint: &'a SpreadConstraint, selector: Selector| Rule {
+            constraint,
+            selector,
+            topology: snapshot.topology(&constraint.topology_key),
+        };
+        let of = move |constraint: &&SpreadConstraint| constraint.when_unsatisfiable == when;
+        if !pod.spread.is_empty() {
+            let labels = &pod.metadata.labels;
+            return pod.spread.iter().filter(of).map(|it| rule(it, it.selector(labels))).collect();
+        }
+        let mut defaults = self.defaults.iter().filter(of).peekable();
+        if defaults.peek().is_none() {
+            return Vec::new();
+        }
+        let kin = workload::kin(pod, &snapshot.others);
+        // Who belongs to nobody is spread among nobody.
+        if kin.is_everything() {
+            return Vec::new();
+        }
+        defaults.map(|it| rule(it, kin.clone())).collect()
+    }
+}
+
+/// A default constraint, which must not say which Pods it counts.
+fn constraint(raw: serde_json::Map<String, serde_json::Value>) -> Result<SpreadConstraint, String> {
+    const FIELDS: [&str; 8] = [
+        "maxSkew",
+        "topologyKey",
+        "whenUnsatisfiable",
+        "labelSelector",
+        "minDomains",
+        "nodeAffinityPolicy",
+        "nodeTaintsPolicy",
+        "matchLabelKeys",
+    ];
+    if let Some(unknown) = raw.keys().find(|key| !FIELDS.contains(&key.as_str())) {
+        return Err(format!("defaultConstraints: unknown field `{unknown}`"));
+    }
+    if raw.get("labelSelector").is_some_and(|selector| !selector.is_null()) {
+        return Err(
+            "defaultConstraints.labelSelector: Forbidden: constraint must not define a selector, as they \
+                    deduced for each pod"
+                .to_owned(),
+        );
+    }
+    let constraint: SpreadConstraint =
+        serde_json::from_value(raw.into()).map_err(|error| format!("defaultConstraints: {error}"))?;
+    if constraint.max_skew <= 0 {
+        return Err(format!(
+            "defaultConstraints.maxSkew: Invalid value: {}: not in valid range (0, inf)",
+            constraint.max_skew
+        ));
+    }
+    if constraint.topology_key.is_empty() {
+        return Err("defaultConstraints.topologyKey: Required value: can not be empty".to_owned());
+    }
+    Ok(constraint)
 }
 
 impl Plugin for PodTopologySpread {
@@ -108,35 +329,18 @@ impl Plugin for PodTopologySpread {
     }
 
     fn filter<'a>(&'a self, pod: &'a Pod, snapshot: &'a Snapshot) -> Result<Filtering<'a>, Rejection> {
-        let constraints = constraints(pod, WhenUnsatisfiable::DoNotSchedule);
-        if constraints.is_empty() {
+        let rules = self.rules(pod, snapshot, WhenUnsatisfiable::DoNotSchedule);
+        if rules.is_empty() {
             return Ok(Filtering::Skip);
         }
-        let spreads: Vec<(Spread<'a>, i64, i64)> = spreads(pod, snapshot, &constraints, |_, _| true)
+        let topologies: Vec<Arc<Topology>> = rules.iter().map(|rule| Arc::clone(&rule.topology)).collect();
+        let has_all = |row: Row| topologies.iter().all(|topology| topology.value(row).is_some());
+        let hard: Vec<Hard<'a>> = rules
             .into_iter()
-            .map(|spread| {
-                let least = spread.counts.values().copied().min();
-                let least =
-                    if spread.counts.len() < spread.constraint.domains_min() { Some(0) } else { least };
-                let itself = i64::from(spread.selector.matches(&pod.metadata.labels));
-                // Without any value to compare with, none has too many.
-                (spread, least.unwrap_or(i64::from(i32::MAX)), itself)
-            })
+            .map(|rule| Hard::new(rule.count(pod, snapshot, has_all, |_| true), pod))
             .collect();
-        Ok(Filtering::All(Box::new(move |row: Row| {
-            let labels = &snapshot.node(row).metadata.labels;
-            for (Spread { constraint, counts, .. }, least, itself) in &spreads {
-                let Some(value) = labels.get(&constraint.topology_key) else {
-                    return Err(Rejection::for_good(
-                        "node(s) didn't match pod topology spread constraints (missing required label)",
-                    ));
-                };
-                let there = counts.get(value).copied().unwrap_or_default();
-                if there + itself - least > constraint.max_skew {
-                    return Err(Rejection::for_now("node(s) didn't match pod topology spread constraints"));
-                }
-            }
-            Ok(())
+        Ok(Filtering::All(Box::new(move |row: Row, what_if: &WhatIf<'_>| {
+            hard.iter().try_for_each(|hard| hard.judge(pod, snapshot, row, what_if))
         })))
     }
 
@@ -146,38 +350,51 @@ impl Plugin for PodTopologySpread {
         snapshot: &'a Snapshot,
         feasible: &'a [Row],
     ) -> Option<Box<dyn Score + 'a>> {
-        let constraints = constraints(pod, WhenUnsatisfiable::ScheduleAnyway);
-        if constraints.is_empty() {
+        let rules = self.rules(pod, snapshot, WhenUnsatisfiable::ScheduleAnyway);
+        if rules.is_empty() {
             return None;
         }
-        let ignored: Vec<(Row, bool)> =
-            feasible.iter().map(|row| (*row, !has_keys(snapshot.node(*row), &constraints))).collect();
-        let candidates =
-            || ignored.iter().filter(|(_, ignored)| !ignored).map(|(row, _)| snapshot.node(*row));
-        let values: BTreeMap<&str, std::collections::BTreeSet<&str>> = constraints
-            .iter()
-            .map(|constraint| {
-                let key = &*constraint.topology_key;
-                (key, candidates().filter_map(|node| node.metadata.labels.get(key)).collect())
-            })
-            .collect();
-        let of = |key: &str| values.get(key);
-        let spreads = spreads(pod, snapshot, &constraints, |constraint, value| {
-            let key = &*constraint.topology_key;
-            key != HOST && of(key).is_some_and(|values| values.contains(value))
-        });
-        let weights = constraints
-            .iter()
-            .map(|constraint| {
-                let key = &*constraint.topology_key;
-                weight(if key == HOST {
-                    candidates().count()
-                } else {
-                    of(key).map_or(0, |values| values.len())
-                })
-            })
-            .collect();
-        Some(Box::new(Spreads { pod, snapshot, spreads, weights, ignored }))
+        let needs_all = !pod.spread.is_empty() || !self.is_system_default;
+        let topologies: Vec<Arc<Topology>> = rules.iter().map(|rule| Arc::clone(&rule.topology)).collect();
+        let has_all =
+            |row: Row| !needs_all || topologies.iter().all(|topology| topology.value(row).is_some());
+        let ignored: Vec<bool> = feasible.iter().map(|row| !has_all(*row)).collect();
+        let mut ignored_rows = vec![false; snapshot.height()];
+        for row in feasible.iter().filter(|row| !has_all(**row)) {
+            if let Some(cell) = ignored_rows.get_mut(row.index()) {
+                *cell = true;
+            }
+        }
+        let candidates = ignored.iter().filter(|ignored| !**ignored).count();
+        let mut soft =
+            Soft { spreads: Vec::new(), on_row: Vec::new(), weights: Vec::new(), ignored, ignored_rows };
+        for rule in rules {
+            let mut wanted = vec![false; rule.topology.len()];
+            let mut without = false;
+            for row in feasible.iter().filter(|row| has_all(**row)) {
+                match rule.topology.value(*row) {
+                    Some(value) => {
+                        if let Some(cell) = wanted.get_mut(value) {
+                            *cell = true;
+                        }
+                    }
+                    // No value is one, too.
+                    None => without = true,
+                }
+            }
+            if &*rule.constraint.topology_key == HOST {
+                soft.weights.push(weight(candidates));
+                soft.on_row.push(per_row(snapshot, &rule.selector, &pod.metadata.namespace));
+                soft.spreads.push(Spread { rule, counts: Vec::new() });
+            } else {
+                let values = wanted.iter().filter(|wanted| **wanted).count() + usize::from(without);
+                soft.weights.push(weight(values));
+                soft.on_row.push(Vec::new());
+                let is_wanted = |value: usize| wanted.get(value).copied().unwrap_or_default();
+                soft.spreads.push(rule.count(pod, snapshot, has_all, is_wanted));
+            }
+        }
+        Some(Box::new(soft))
     }
 
     fn weight(&self) -> i64 {
@@ -185,10 +402,18 @@ impl Plugin for PodTopologySpread {
     }
 
     fn may_help(&self, pod: &Pod, event: &ClusterEvent) -> bool {
-        let hard = constraints(pod, WhenUnsatisfiable::DoNotSchedule);
+        let is_hard = |constraint: &&SpreadConstraint| {
+            constraint.when_unsatisfiable == WhenUnsatisfiable::DoNotSchedule
+        };
+        let is_own = !pod.spread.is_empty();
+        let said = if is_own { &*pod.spread } else { &*self.defaults };
+        let hard: Vec<&SpreadConstraint> = said.iter().filter(is_hard).collect();
         let counted = |other: &Pod| {
-            hard.iter()
-                .any(|constraint| constraint.selector(&pod.metadata.labels).matches(&other.metadata.labels))
+            // Whom a default counts depends on workloads, which are not at hand.
+            !is_own
+                || hard.iter().any(|constraint| {
+                    constraint.selector(&pod.metadata.labels).matches(&other.metadata.labels)
+                })
         };
         let near = |other: &Pod| other.metadata.namespace == pod.metadata.namespace;
         match event {
@@ -205,11 +430,16 @@ impl Plugin for PodTopologySpread {
             ClusterEvent::PodAssigned(other) | ClusterEvent::PodRemoved(other) => {
                 near(other) && counted(other)
             }
-            ClusterEvent::PodUpdated { old, new } => near(new) && counted(old) != counted(new),
+            ClusterEvent::PodUpdated { old, new } => {
+                near(new)
+                    && (counted(old) != counted(new)
+                        || !is_own && old.metadata.labels != new.metadata.labels
+                        || counted(new) && old.metadata.is_terminating() != new.metadata.is_terminating())
+            }
             ClusterEvent::OwnUpdate { old, new } => {
                 old.metadata.labels != new.metadata.labels || old.tolerations != new.tolerations
             }
-            ClusterEvent::NamespaceUpdated(_) => false,
+            ClusterEvent::NamespaceUpdated(_) | ClusterEvent::Storage(_) | ClusterEvent::Devices => false,
         }
     }
 }
@@ -219,20 +449,20 @@ fn weight(values: usize) -> f64 {
     ((values + 2) as f64).ln()
 }
 
-impl Score for Spreads<'_> {
+impl Score for Soft<'_> {
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "numbers of Pods")]
     fn rate(&self, row: Row) -> i64 {
-        let node = self.snapshot.node(row);
-        if self.ignored.iter().any(|(candidate, ignored)| *ignored && *candidate == row) {
+        if self.ignored_rows.get(row.index()).copied().unwrap_or_default() {
             return 0;
         }
         let mut score = 0.0;
-        for (Spread { constraint, selector, counts }, weight) in self.spreads.iter().zip(&self.weights) {
-            let Some(value) = node.metadata.labels.get(&constraint.topology_key) else { continue };
+        for ((spread, on_row), weight) in self.spreads.iter().zip(&self.on_row).zip(&self.weights) {
+            let constraint = spread.rule.constraint;
+            let Some(value) = spread.rule.topology.value(row) else { continue };
             let there = if &*constraint.topology_key == HOST {
-                count(self.snapshot, row, selector, &self.pod.metadata.namespace)
+                at(on_row, row)
             } else {
-                counts.get(value).copied().unwrap_or_default()
+                spread.get(value).unwrap_or_default()
             };
             score += there as f64 * weight + (constraint.max_skew - 1) as f64;
         }
@@ -240,14 +470,11 @@ impl Score for Spreads<'_> {
     }
 
     fn normalise(&self, scores: &mut [i64]) {
-        let counted = |scores: &[i64]| {
-            let pairs = scores.iter().copied().zip(&self.ignored);
-            pairs.filter(|(_, (_, ignored))| !ignored).map(|(score, _)| score).collect::<Vec<_>>()
-        };
-        let counted = counted(scores);
+        let pairs = scores.iter().copied().zip(&self.ignored);
+        let counted: Vec<i64> = pairs.filter(|(_, ignored)| !**ignored).map(|(score, _)| score).collect();
         let (least, most) = (counted.iter().min().copied(), counted.iter().max().copied());
         let (least, most) = (least.unwrap_or_default(), most.unwrap_or_default());
-        for (score, (_, ignored)) in scores.iter_mut().zip(&self.ignored) {
+        for (score, ignored) in scores.iter_mut().zip(&self.ignored) {
             *score = match (ignored, most) {
                 (true, _) => 0,
                 (false, 0) => SCORE_MAX,
@@ -301,7 +528,7 @@ mod tests {
 
     fn check(pod: &Pod) -> String {
         // Rows go zone by zone, and without upstream's zone label that is by name.
-        judged(&PodTopologySpread, pod, &nodes()).replace(NO, "no")
+        judged(&PodTopologySpread::default(), pod, &nodes()).replace(NO, "no")
     }
 
     #[test]
@@ -321,9 +548,12 @@ mod tests {
     #[test]
     fn a_node_whose_zone_has_fewer_is_better() {
         let soft = |key| spread(key, "ScheduleAnyway", json!({}));
-        assert_eq!(scored(&PodTopologySpread, &soft("zone"), &nodes()).unwrap(), [33, 33, 100, 0]);
-        assert_eq!(scored(&PodTopologySpread, &soft(HOST), &nodes()).unwrap(), [0, 0, 0, 100]);
-        assert_eq!(scored(&PodTopologySpread, &spread("zone", "DoNotSchedule", json!({})), &nodes()), None);
+        assert_eq!(scored(&PodTopologySpread::default(), &soft("zone"), &nodes()).unwrap(), [33, 33, 100, 0]);
+        assert_eq!(scored(&PodTopologySpread::default(), &soft(HOST), &nodes()).unwrap(), [0, 0, 0, 100]);
+        assert_eq!(
+            scored(&PodTopologySpread::default(), &spread("zone", "DoNotSchedule", json!({})), &nodes()),
+            None
+        );
     }
 
     #[test]

@@ -125,6 +125,11 @@ impl NodeSelector {
         self.node_selector_terms.iter().any(|term| term.matches(node))
     }
 
+    /// Whether every term says something that makes sense.
+    pub fn is_valid(&self) -> bool {
+        self.node_selector_terms.iter().all(|term| term.matchable)
+    }
+
     /// The only names a node can have; `None` if any will do.
     pub fn node_names(&self) -> Option<BTreeSet<&str>> {
         if self.node_selector_terms.is_empty() {

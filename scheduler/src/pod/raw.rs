@@ -4,11 +4,12 @@ use client::{Labels, Meta, meta::null_is_default};
 use serde::Deserialize;
 
 use super::{
-    Condition, HostPort, POD_SCHEDULED,
+    Condition, DeviceClaim, HostPort, POD_SCHEDULED, PREEMPTED,
     affinity::{NodeSelector, PreferredTerm},
     requests,
     spread::{PodTerms, SpreadConstraint},
     tolerations::Toleration,
+    volumes::RawVolume,
 };
 use crate::{node::with_tag, resources::ResourceList};
 
@@ -45,7 +46,18 @@ pub(super) struct Spec {
     #[serde(deserialize_with = "null_is_default")]
     tolerations: Vec<Toleration>,
     #[serde(deserialize_with = "null_is_default")]
-    volumes: Vec<Volume>,
+    volumes: Vec<RawVolume>,
+    #[serde(deserialize_with = "null_is_default")]
+    preemption_policy: Box<str>,
+    #[serde(deserialize_with = "null_is_default")]
+    resource_claims: Vec<RawClaim>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RawClaim {
+    name: Box<str>,
+    resource_claim_name: Option<Box<str>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -105,25 +117,15 @@ struct NodeAffinity {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default)]
-struct Volume {
-    image: Option<ImageVolume>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct ImageVolume {
-    #[serde(deserialize_with = "null_is_default")]
-    reference: Box<str>,
-}
-
-#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Status {
     #[serde(deserialize_with = "null_is_default")]
     phase: Box<str>,
     #[serde(deserialize_with = "null_is_default")]
     nominated_node_name: Box<str>,
+    start_time: Option<jiff::Timestamp>,
+    #[serde(deserialize_with = "null_is_default")]
+    resource_claim_statuses: Vec<RawClaim>,
     #[serde(deserialize_with = "null_is_default")]
     conditions: Vec<AnyCondition>,
     #[serde(deserialize_with = "null_is_default")]
@@ -176,6 +178,31 @@ impl Status {
     }
 }
 
+// === impl Spec ===
+
+impl Spec {
+    /// The ResourceClaims by name; none for one that is yet to be made.
+    fn claims(&self, status: &Status) -> Box<[DeviceClaim]> {
+        let made = |claim: &RawClaim| {
+            let known = status.resource_claim_statuses.iter().find(|known| known.name == claim.name)?;
+            Some(known.resource_claim_name.clone())
+        };
+        let claims = self.resource_claims.iter().filter_map(|claim| {
+            let object = match &claim.resource_claim_name {
+                Some(name) => Some(name.clone()),
+                // One that is known to need no claim has none.
+                None => match made(claim) {
+                    Some(None) => return None,
+                    Some(Some(name)) => Some(name),
+                    None => None,
+                },
+            };
+            Some(DeviceClaim { name: claim.name.clone(), object })
+        });
+        claims.collect()
+    }
+}
+
 // === impl Pod ===
 
 impl From<Pod> for super::Pod {
@@ -193,10 +220,17 @@ impl From<Pod> for super::Pod {
             .chain(spec.volumes.iter().filter_map(|volume| Some(&volume.image.as_ref()?.reference)))
             .map(|image| with_tag(image))
             .collect();
+        let claims = spec.claims(&status);
         let Affinity { node_affinity, pod_affinity, pod_anti_affinity } = spec.affinity.unwrap_or_default();
         let affinity = node_affinity.unwrap_or_default();
         let near = pod_affinity.unwrap_or_default().in_namespace(&metadata.namespace);
         let far = pod_anti_affinity.unwrap_or_default().in_namespace(&metadata.namespace);
+        let is_preempted = status.conditions.iter().any(|condition| {
+            &*condition.r#type == "DisruptionTarget"
+                && &*condition.condition.status == "True"
+                && &*condition.condition.reason == PREEMPTED
+        });
+        let volumes = spec.volumes.iter().filter_map(|volume| volume.limiting(&metadata)).collect();
         let scheduled = status.conditions.iter().position(|condition| &*condition.r#type == POD_SCHEDULED);
         Self {
             metadata,
@@ -217,6 +251,11 @@ impl From<Pod> for super::Pod {
             host_ports,
             images,
             containers: spec.containers.len() + spec.init_containers.len(),
+            volumes,
+            claims,
+            never_preempts: &*spec.preemption_policy == "Never",
+            started: status.start_time,
+            is_preempted,
             ended: matches!(&*status.phase, "Succeeded" | "Failed"),
             condition: scheduled.map(|at| status.conditions.swap_remove(at).condition),
         }

@@ -106,6 +106,20 @@ fn present_selector<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result
 // === impl SpreadConstraint ===
 
 impl SpreadConstraint {
+    /// A soft constraint over a label, as the system has it for Pods that say nothing.
+    pub fn soft(topology_key: &str, max_skew: i64) -> Self {
+        Self {
+            max_skew,
+            topology_key: topology_key.into(),
+            when_unsatisfiable: WhenUnsatisfiable::ScheduleAnyway,
+            said: Selector::nothing(),
+            match_label_keys: Vec::new(),
+            min_domains: None,
+            node_affinity_policy: None,
+            node_taints_policy: None,
+        }
+    }
+
     /// Which Pods are counted for a Pod with these labels.
     pub fn selector(&self, labels: &Labels) -> Selector {
         if self.match_label_keys.is_empty() || self.said.is_nothing() {

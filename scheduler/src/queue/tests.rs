@@ -142,6 +142,28 @@ fn a_pod_that_goes_during_its_decision_does_not_come_back() {
     assert_eq!(queue.counts(), Counts::default());
 }
 
+#[test]
+fn a_pod_that_is_held_back_waits_though_something_helped_it() {
+    let mut queue = queue();
+    for (number, need) in [(1, 7), (2, 8), (3, 9)] {
+        queue.set(&pod(number, need, 0, false), seconds(0));
+        let turn = queue.pop(seconds(0)).unwrap();
+        queue.hold_back(turn.pod.uid(), "Held");
+        queue.give_back(turn, BTreeSet::from([NEED]), seconds(0));
+    }
+    queue.happened(&ClusterEvent::NodeAdded(node(7)), seconds(5));
+    assert_eq!(queue.counts(), Counts { gated: 1, unschedulable: 2, ..Counts::default() });
+    assert!(queue.pop(seconds(5)).is_none());
+    queue.let_go("u1", false, seconds(5));
+    assert_eq!(names(&mut queue, seconds(5)), "p1", "what had helped is not forgotten");
+    queue.let_go("u2", false, seconds(5));
+    assert_eq!(queue.counts().unschedulable, 2, "nothing has helped yet");
+    queue.let_go("u3", true, seconds(5));
+    assert_eq!(names(&mut queue, seconds(5)), "p3");
+    queue.happened(&ClusterEvent::NodeAdded(node(8)), seconds(6));
+    assert_eq!(names(&mut queue, seconds(6)), "p2");
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Set {

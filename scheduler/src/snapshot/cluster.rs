@@ -11,7 +11,7 @@ use std::{
 
 use client::Meta;
 
-use super::{Row, Snapshot};
+use super::{Others, Row, Snapshot};
 use crate::{node::Node, pod::Pod};
 
 /// The owner of the columns.
@@ -27,6 +27,10 @@ pub struct Cluster {
     placed: BTreeMap<Box<str>, Placement>,
     /// The uids of the Pods of a node, whether it is known or not.
     by_node: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
+    /// The nodes that are kept free for Pods, by their uid.
+    nominations: BTreeMap<Box<str>, Box<str>>,
+    /// How many of those placed are assumed.
+    assumed: usize,
 }
 
 #[derive(Debug)]
@@ -63,6 +67,9 @@ impl Cluster {
             self.snapshot.allocatable.add(row, &old.allocatable, old.pods_max, -1);
         }
         self.snapshot.allocatable.add(row, &node.allocatable, node.pods_max, 1);
+        if old.as_ref().is_none_or(|old| old.metadata.labels != node.metadata.labels) {
+            self.snapshot.topologies = Arc::default();
+        }
         if old.as_ref().is_none_or(|old| old.images != node.images) {
             self.count_images(old.as_deref(), Some(node));
         }
@@ -95,7 +102,61 @@ impl Cluster {
             self.count_images(Some(&old), None);
             self.leave_zone(&old);
         }
+        self.snapshot.topologies = Arc::default();
         self.rows_free.push(row);
+    }
+
+    /// What else there is.
+    pub fn others(&self) -> &Others {
+        &self.snapshot.others
+    }
+
+    /// What else there is, to be changed.
+    pub fn others_mut(&mut self) -> &mut Others {
+        &mut self.snapshot.others
+    }
+
+    /// A node is kept free for a Pod, as it is now; no node if the name is empty. Returns whether another one was before, or
+    /// one at all.
+    pub fn nominate(&mut self, pod: &Arc<Pod>, node: &str) -> bool {
+        let before = self.nominations.get(pod.uid()).cloned();
+        let same = before.as_deref().unwrap_or_default() == node;
+        if before.is_some() {
+            self.unlist(pod.uid());
+        }
+        if !node.is_empty() {
+            self.nominations.insert(pod.uid().into(), node.into());
+            Arc::make_mut(&mut self.snapshot.nominated).entry(node.into()).or_default().push(Arc::clone(pod));
+        }
+        before.is_some() && !same
+    }
+
+    fn unlist(&mut self, uid: &str) -> Option<Arc<Pod>> {
+        let node = self.nominations.remove(uid)?;
+        let nominated = Arc::make_mut(&mut self.snapshot.nominated);
+        let pods = nominated.get_mut(&node)?;
+        let at = pods.iter().position(|pod| pod.uid() == uid)?;
+        let pod = pods.remove(at);
+        if pods.is_empty() {
+            nominated.remove(&node);
+        }
+        Some(pod)
+    }
+
+    /// No node is kept free for a Pod any more. Returns the Pod if one was.
+    pub fn forget_nomination(&mut self, uid: &str) -> Option<Arc<Pod>> {
+        self.unlist(uid)
+    }
+
+    /// The node that is kept free for a Pod.
+    pub fn nomination(&self, uid: &str) -> Option<&str> {
+        self.nominations.get(uid).map(|node| &**node)
+    }
+
+    /// The Pods less important than that for which a node is kept free.
+    pub fn less_important_nominated(&self, node: &str, priority: i32) -> Vec<Arc<Pod>> {
+        let nominated = self.snapshot.nominated.get(node).into_iter().flatten();
+        nominated.filter(|pod| pod.priority < priority).cloned().collect()
     }
 
     /// A namespace came or changed.
@@ -166,12 +227,14 @@ impl Cluster {
         if let Some(row) = self.snapshot.row(node) {
             self.count(row, pod, 1);
         }
+        self.assumed += usize::from(assumed);
         self.placed.insert(uid, Placement { pod: Arc::clone(pod), node: node.into(), assumed });
     }
 
     /// A Pod went. Returns it if it took a place.
     pub fn remove(&mut self, uid: &str) -> Option<Arc<Pod>> {
-        let Placement { pod, node, .. } = self.placed.remove(uid)?;
+        let Placement { pod, node, assumed } = self.placed.remove(uid)?;
+        self.assumed -= usize::from(assumed);
         if let Some(pods) = self.by_node.get_mut(&node) {
             pods.remove(uid);
             if pods.is_empty() {
@@ -196,7 +259,7 @@ impl Cluster {
 
     /// How many Pods take a place, and how many of them are assumed.
     pub fn pods(&self) -> (usize, usize) {
-        (self.placed.len(), self.placed.values().filter(|placement| placement.assumed).count())
+        (self.placed.len(), self.assumed)
     }
 
     /// Adds a Pod to a row, or takes it away.
@@ -206,9 +269,10 @@ impl Cluster {
         let (cpu, memory) = pod.scored;
         *snapshot.scored_cpu.at(row) += cpu.saturating_mul(sign);
         *snapshot.scored_memory.at(row) += memory.saturating_mul(sign);
-        if !(pod.near.is_empty() && pod.far.is_empty()) {
+        if pod.is_choosy() {
             *snapshot.choosy.at(row) += sign;
         }
+        snapshot.crowds.count(row, pod, sign > 0);
         let pods = Arc::make_mut(snapshot.pods.at(row));
         if sign > 0 {
             pods.insert(pod.uid().into(), Arc::clone(pod));

@@ -19,6 +19,11 @@ impl<T: Clone + Default> Column<T> {
         self.0.get(row.0)
     }
 
+    /// How many rows it has.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The value of a node, to be changed: copies the column if a snapshot still looks at it.
     pub(super) fn at(&mut self, row: Row) -> &mut T {
         let values = Arc::make_mut(&mut self.0);
