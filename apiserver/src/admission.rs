@@ -12,6 +12,7 @@ mod default_storage_class;
 mod default_toleration_seconds;
 mod device_access;
 mod limit_ranger;
+mod mutating_webhook;
 mod namespace_lifecycle;
 mod node_restriction;
 mod persistent_volume_claim_resize;
@@ -28,6 +29,8 @@ mod service_account;
 mod signers;
 mod storage_object_in_use_protection;
 mod taint_nodes_by_condition;
+mod validating_webhook;
+mod webhook;
 
 use std::{
     fmt,
@@ -43,13 +46,13 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::Value;
 
-pub use selection::Selection;
-
+pub use self::mutating_webhook::Reinvocation;
 use crate::{
     authn::user::User,
     registry::{Call, warnings::Warnings},
     server::Server,
 };
+pub use selection::Selection;
 
 /// What is being done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +98,8 @@ pub struct Attributes {
     pub now: Timestamp,
     /// What the writer should know; plugins add to it.
     pub warnings: Warnings,
+    /// Whether the changes are gone through a second time, and why.
+    pub reinvocation: Reinvocation,
 }
 
 /// One admission plugin.
@@ -154,6 +159,8 @@ fn all(server: &Weak<Server>, selection: &Selection) -> Vec<Box<dyn Plugin>> {
         Box::new(role_escalation::RoleEscalation(server.clone())),
         Box::new(device_access::DeviceAccess(server.clone())),
         Box::new(policy_parameters::PolicyParameters(server.clone())),
+        Box::new(mutating_webhook::MutatingWebhook::new(server.clone())),
+        Box::new(validating_webhook::ValidatingWebhook::new(server.clone())),
         Box::new(resource_quota::ResourceQuota::new(server, selection.resource_quota.clone())),
     ]
 }
@@ -195,6 +202,7 @@ impl Attributes {
             dry_run: call.dry_run,
             now: call.now,
             warnings: call.warnings.clone(),
+            reinvocation: Reinvocation::default(),
         }
     }
 
@@ -226,6 +234,12 @@ impl Chain {
     pub async fn admit(&self, attributes: &mut Attributes) -> Result<(), Status> {
         for plugin in self.0.iter() {
             plugin.admit(attributes).await?;
+        }
+        // What a webhook changed, the plugins before it have not seen.
+        if attributes.reinvocation.begin() {
+            for plugin in self.0.iter() {
+                plugin.admit(attributes).await?;
+            }
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ pub mod admission;
 pub mod patch;
 pub mod registry;
 pub mod resources;
+pub mod webhooks;
 
 pub mod custom;
 

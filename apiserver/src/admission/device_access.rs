@@ -271,6 +271,7 @@ mod tests {
             dry_run: false,
             now: Timestamp::UNIX_EPOCH,
             warnings: Default::default(),
+            reinvocation: Default::default(),
         }
     }
 

@@ -96,6 +96,19 @@ impl Patch {
         Ok((Self(operations), objections.collect()))
     }
 
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The document after all operations, of somebody who is told what is wrong with them.
+    ///
+    /// # Errors
+    /// Why one cannot be carried out.
+    pub fn apply_telling(&self, document: Value) -> Result<Value, String> {
+        self.run(document).map_err(|failure| failure.to_string())
+    }
+
     /// The document after all operations.
     ///
     /// # Errors

@@ -1,0 +1,153 @@
+//! `MutatingAdmissionWebhook`: asks webhooks, one after the other, what to change about a write.
+//!
+//! If one changed something, the whole chain runs once more, and in that second round those webhooks are asked again that
+//! say so (`reinvocationPolicy: IfNeeded`) and were asked before the change.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Weak},
+};
+
+use api_types::{field::go_quote, status::Status};
+use futures::future::BoxFuture;
+use serde_json::Value;
+
+use super::{
+    Attributes, Plugin,
+    webhook::{self, Failure, Hook, Hooks, Round, Type},
+};
+use crate::{patch::json_patch::Patch, server::Server};
+
+const JSON_PATCH: &str = "JSONPatch";
+
+/// The plugin.
+#[derive(Debug)]
+pub(super) struct MutatingWebhook(Hooks);
+
+/// What the second round of changes needs to know of the first.
+#[derive(Clone, Debug, Default)]
+pub struct Reinvocation {
+    required: bool,
+    second: bool,
+    /// Webhooks that were asked, and may be asked again.
+    asked: BTreeSet<String>,
+    /// Those that are to be asked again.
+    again: BTreeSet<String>,
+    /// The object as the webhooks left it.
+    left: Option<Value>,
+}
+
+// === impl Reinvocation ===
+
+impl Reinvocation {
+    /// Asks for a second round, because something changed that earlier plugins did not see.
+    pub fn require(&mut self) {
+        self.required = true;
+    }
+
+    /// Whether this is the second round.
+    pub fn is_second(&self) -> bool {
+        self.second
+    }
+
+    /// Begins the second round if there is to be one. There is no third.
+    pub(super) fn begin(&mut self) -> bool {
+        let begins = self.required && !self.second;
+        self.second |= begins;
+        begins
+    }
+
+    fn ask_again(&mut self) {
+        self.again.append(&mut self.asked);
+    }
+}
+
+// === impl MutatingWebhook ===
+
+impl Plugin for MutatingWebhook {
+    fn name(&self) -> &'static str {
+        "MutatingAdmissionWebhook"
+    }
+
+    fn admit<'a>(&'a self, attributes: &'a mut Attributes) -> BoxFuture<'a, Result<(), Status>> {
+        Box::pin(self.change(attributes))
+    }
+}
+
+impl MutatingWebhook {
+    pub(super) fn new(server: Weak<Server>) -> Self {
+        Self(Hooks::new(server, Type::Mutating))
+    }
+
+    async fn change(&self, attributes: &mut Attributes) -> Result<(), Status> {
+        let Some(round) = self.0.round(attributes).await? else { return Ok(()) };
+        let state = &attributes.reinvocation;
+        if state.second && state.left.as_ref() != Some(&attributes.object) {
+            // The plugins changed what the webhooks left.
+            attributes.reinvocation.ask_again();
+        }
+        for hook in &round.hooks {
+            ask(&round, hook, attributes).await?;
+        }
+        if !attributes.reinvocation.second {
+            attributes.reinvocation.left = Some(attributes.object.clone());
+        }
+        Ok(())
+    }
+}
+
+async fn ask(round: &Round, hook: &Arc<Hook>, attributes: &mut Attributes) -> Result<(), Status> {
+    let Some(invocation) = round.invocation(hook, attributes).await? else { return Ok(()) };
+    let state = &attributes.reinvocation;
+    // The second round asks nobody for the first time.
+    if state.second && !state.again.contains(&hook.uid) {
+        return Ok(());
+    }
+    let subject = round.subject(&invocation, attributes);
+    let outcome = match round.ask(hook, attributes, &invocation, &subject).await {
+        Err(failure) => Err(failure),
+        Ok(verdict) if verdict.patch.is_empty() => Ok(None),
+        Ok(verdict) => patched(hook, &verdict, subject.object.clone()),
+    };
+    let mut changed = false;
+    match outcome {
+        Err(failure) => webhook::settle(hook, failure)?,
+        Ok(None) => {}
+        Ok(Some(object)) => {
+            let object = round.take_back(object, &invocation).map_err(Status::internal)?;
+            changed = object != attributes.object;
+            attributes.object = object;
+        }
+    }
+    if changed {
+        attributes.reinvocation.ask_again();
+        attributes.reinvocation.require();
+    }
+    if hook.is_reinvoked {
+        attributes.reinvocation.asked.insert(hook.uid.clone());
+    }
+    Ok(())
+}
+
+/// The object as a webhook wants it; none if it wants nothing.
+fn patched(hook: &Hook, verdict: &webhook::Verdict, object: Value) -> Result<Option<Value>, Failure> {
+    let calling = |reason: String| Failure::Calling { reason, code: 503 };
+    let (patch, _) = Patch::decode(&verdict.patch, false).map_err(|status| {
+        calling(format!("received undecodable patch in webhook response: {}", status.message))
+    })?;
+    if patch.is_empty() {
+        return Ok(None);
+    }
+    if object.is_null() {
+        let name = go_quote(&hook.name);
+        let why = format!(
+            "admission webhook {name} attempted to modify the object, which is not supported for this operation"
+        );
+        return Err(Failure::Internal(Status::internal(why)));
+    }
+    if verdict.patch_type != JSON_PATCH {
+        return Err(calling(format!("unsupported patch type {}", go_quote(&verdict.patch_type))));
+    }
+    let object = patch.apply_telling(object).map_err(|why| Failure::Internal(Status::internal(why)))?;
+    Ok(Some(object))
+}
