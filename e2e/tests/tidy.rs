@@ -12,12 +12,13 @@ use e2e::tools;
 /// What each crate may know of the others.
 const ARROWS: &[(&str, &[&str])] = &[
     ("api-types", &[]),
+    ("cel", &["api-types"]),
     ("runtime", &[]),
     ("store", &["api-types", "runtime"]),
-    ("apiserver", &["api-types", "runtime", "store"]),
+    ("apiserver", &["api-types", "cel", "runtime", "store"]),
     ("client", &["api-types", "runtime"]),
     ("scheduler", &["api-types", "runtime", "client"]),
-    ("controller-manager", &["api-types", "runtime", "client"]),
+    ("controller-manager", &["api-types", "cel", "runtime", "client"]),
     (
         "simulator",
         &["api-types", "runtime", "store", "apiserver", "client", "scheduler", "controller-manager"],
@@ -35,7 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "simulator",
         ],
     ),
-    ("fuzz", &["api-types", "runtime", "store", "apiserver"]),
+    ("fuzz", &["api-types", "cel", "runtime", "store", "apiserver"]),
     ("e2e", &[]),
 ];
 

@@ -3,6 +3,7 @@
 mod apply;
 mod continue_tokens;
 mod cron;
+mod expressions;
 mod json;
 mod json_path;
 mod patches;
@@ -49,6 +50,7 @@ pub const ALL: &[Entry] = &[
     Entry { name: "yaml", make: || Box::new(yaml::Yaml) },
     Entry { name: "json-path", make: || Box::new(json_path::JsonPaths) },
     Entry { name: "cron", make: || Box::new(cron::Cron) },
+    Entry { name: "expressions", make: || Box::new(expressions::Expressions) },
     Entry { name: "quantities", make: || Box::new(quantities::Quantities) },
 ];
 
