@@ -3,6 +3,8 @@
 //! First every plugin may change the object, then, when the registry has prepared and validated it, every plugin may
 //! refuse it. A plugin sees objects as JSON in the version they are stored in.
 
+mod always;
+mod always_pull_images;
 mod certificate_approval;
 mod certificate_signing;
 mod certificate_subject_restriction;
@@ -10,14 +12,23 @@ mod default_class;
 mod default_ingress_class;
 mod default_storage_class;
 mod default_toleration_seconds;
+mod deny_service_external_ips;
 mod device_access;
+mod event_rate_limit;
+mod extended_resource_toleration;
+mod limit_pod_hard_anti_affinity_topology;
 mod limit_ranger;
 mod mutating_webhook;
 mod namespace_lifecycle;
+mod namespace_provision;
+mod node_declared_feature_validator;
 mod node_restriction;
+mod owner_references_permission_enforcement;
 mod persistent_volume_claim_resize;
+mod pod_node_selector;
 mod pod_resize_validator;
 mod pod_security;
+mod pod_toleration_restriction;
 mod pod_topology_labels;
 mod policy_parameters;
 mod priority;
@@ -29,6 +40,8 @@ mod service_account;
 mod signers;
 mod storage_object_in_use_protection;
 mod taint_nodes_by_condition;
+#[cfg(test)]
+mod testing;
 mod validating_webhook;
 mod webhook;
 
@@ -129,39 +142,57 @@ pub struct Chain(Arc<Vec<Box<dyn Plugin>>>);
 
 /// The plugins that are on, in upstream's order.
 pub fn chain(server: &Weak<Server>, selection: &Selection) -> Chain {
-    let mut plugins = all(server, selection);
+    let mut plugins = all(server, &selection.configured);
     plugins.retain(|plugin| selection.is_on(plugin.name()));
     Chain::new(plugins)
 }
 
 /// All plugins there are, in upstream's order.
-fn all(server: &Weak<Server>, selection: &Selection) -> Vec<Box<dyn Plugin>> {
+fn all(server: &Weak<Server>, configured: &selection::Configurations) -> Vec<Box<dyn Plugin>> {
     let server = server.clone();
     vec![
+        Box::new(always::AlwaysAdmit),
+        Box::new(namespace_provision::NamespaceAutoProvision(server.clone())),
         Box::new(namespace_lifecycle::NamespaceLifecycle::new(server.clone())),
+        Box::new(namespace_provision::NamespaceExists(server.clone())),
+        Box::new(limit_pod_hard_anti_affinity_topology::LimitPodHardAntiAffinityTopology),
         Box::new(limit_ranger::LimitRanger(server.clone())),
         Box::new(service_account::ServiceAccount(server.clone())),
         Box::new(node_restriction::NodeRestriction(server.clone())),
         Box::new(taint_nodes_by_condition::TaintNodesByCondition),
+        Box::new(always_pull_images::AlwaysPullImages),
         Box::new(pod_security::PodSecurity(server.clone())),
+        Box::new(pod_node_selector::PodNodeSelector(server.clone(), configured.pod_node_selector.clone())),
         Box::new(priority::Priority(server.clone())),
         Box::new(default_toleration_seconds::DefaultTolerationSeconds),
+        Box::new(pod_toleration_restriction::PodTolerationRestriction(
+            server.clone(),
+            configured.pod_toleration_restriction.clone(),
+        )),
+        Box::new(event_rate_limit::EventRateLimit::new(configured.event_rate_limit.clone())),
+        Box::new(extended_resource_toleration::ExtendedResourceToleration),
         Box::new(default_storage_class::DefaultStorageClass(server.clone())),
         Box::new(storage_object_in_use_protection::StorageObjectInUseProtection),
+        Box::new(owner_references_permission_enforcement::OwnerReferencesPermissionEnforcement(
+            server.clone(),
+        )),
         Box::new(persistent_volume_claim_resize::PersistentVolumeClaimResize(server.clone())),
         Box::new(runtime_class::RuntimeClass(server.clone())),
         Box::new(certificate_approval::CertificateApproval(server.clone())),
         Box::new(certificate_signing::CertificateSigning(server.clone())),
         Box::new(certificate_subject_restriction::CertificateSubjectRestriction),
         Box::new(default_ingress_class::DefaultIngressClass(server.clone())),
+        Box::new(deny_service_external_ips::DenyServiceExternalIps),
         Box::new(pod_topology_labels::PodTopologyLabels(server.clone())),
+        Box::new(node_declared_feature_validator::NodeDeclaredFeatureValidator(server.clone())),
         Box::new(pod_resize_validator::PodResizeValidator(server.clone())),
         Box::new(role_escalation::RoleEscalation(server.clone())),
         Box::new(device_access::DeviceAccess(server.clone())),
         Box::new(policy_parameters::PolicyParameters(server.clone())),
         Box::new(mutating_webhook::MutatingWebhook::new(server.clone())),
         Box::new(validating_webhook::ValidatingWebhook::new(server.clone())),
-        Box::new(resource_quota::ResourceQuota::new(server, selection.resource_quota.clone())),
+        Box::new(resource_quota::ResourceQuota::new(server, configured.resource_quota.clone())),
+        Box::new(always::AlwaysDeny),
     ]
 }
 

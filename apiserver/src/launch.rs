@@ -66,6 +66,7 @@ pub async fn launch(flags: &Flags, runtime: &Runtime) -> anyhow::Result<Launched
             Some(file) => selection.configured(file),
             None => Ok(selection),
         })
+        .and_then(|selection| selection.check().map(|()| selection))
         .map_err(anyhow::Error::msg)?;
     let listener = serve::bind(flags.listen()).await?;
     let address = listener.local_addr().context("the port that was taken cannot be told")?;

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path, sync::Weak};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::resource_quota;
+use super::{event_rate_limit, pod_node_selector, pod_toleration_restriction, resource_quota};
 
 /// Upstream's plugins, in the order they run, with whether they are on if nobody says anything.
 const PLUGINS: &[(&str, bool)] = &[
@@ -52,11 +52,24 @@ const PLUGINS: &[(&str, bool)] = &[
     ("AlwaysDeny", false),
 ];
 
+/// Those that do nothing upstream either unless a gate is opened that we do not have, or a kind served.
+const IDLE: [&str; 4] =
+    ["ClusterTrustBundleAttest", "JobValidation", "PodGroupProtection", "PodGroupWorkloadExists"];
+
 /// Which plugins are on, and how those are configured that can be.
 #[derive(Clone, Debug)]
 pub struct Selection {
     off: BTreeSet<&'static str>,
-    /// The configuration of `ResourceQuota`.
+    /// How plugins are configured.
+    pub(super) configured: Configurations,
+}
+
+/// How plugins are configured that can be.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Configurations {
+    pub(super) event_rate_limit: event_rate_limit::Configuration,
+    pub(super) pod_node_selector: pod_node_selector::Configuration,
+    pub(super) pod_toleration_restriction: pod_toleration_restriction::Configuration,
     pub(super) resource_quota: resource_quota::Configuration,
 }
 
@@ -94,7 +107,7 @@ fn document(file: &Path) -> Result<Value, String> {
 impl Default for Selection {
     fn default() -> Self {
         let off = PLUGINS.iter().filter(|(_, on)| !on).map(|(name, _)| *name).collect();
-        Self { off, resource_quota: resource_quota::Configuration::default() }
+        Self { off, configured: Configurations::default() }
     }
 }
 
@@ -105,7 +118,7 @@ impl Selection {
     /// Names that nobody knows, that are not there, or that are both enabled and disabled.
     pub fn new(enabled: &[String], disabled: &[String]) -> Result<Self, String> {
         let mut selection = Self::default();
-        let there = super::all(&Weak::new(), &selection);
+        let there = super::all(&Weak::new(), &selection.configured);
         let there: BTreeSet<&str> = there.iter().map(|plugin| plugin.name()).collect();
         let mut faults = Vec::new();
         let mut find = |flag: &str, name: &str| {
@@ -119,7 +132,7 @@ impl Selection {
             enabled.iter().filter_map(|name| find("enable-admission-plugins", name)).collect();
         let disabled: Vec<_> =
             disabled.iter().filter_map(|name| find("disable-admission-plugins", name)).collect();
-        for name in enabled.iter().filter(|name| !there.contains(*name)) {
+        for name in enabled.iter().filter(|name| !there.contains(*name) && !IDLE.contains(name)) {
             faults.push(format!("enable-admission-plugins plugin {name:?} is not supported"));
         }
         let both: BTreeSet<&str> = enabled.iter().copied().filter(|name| disabled.contains(name)).collect();
@@ -170,9 +183,34 @@ impl Selection {
     fn configure(&mut self, plugin: &str, configuration: Option<Value>) -> Result<(), String> {
         let Some(configuration) = configuration.filter(|it| !it.is_null()) else { return Ok(()) };
         match plugin {
-            "ResourceQuota" => self.resource_quota = resource_quota::Configuration::read(configuration)?,
+            "EventRateLimit" => {
+                self.configured.event_rate_limit = event_rate_limit::Configuration::read(configuration)?;
+            }
+            "PodNodeSelector" => {
+                self.configured.pod_node_selector = pod_node_selector::Configuration::read(configuration)?;
+            }
+            "PodTolerationRestriction" => {
+                self.configured.pod_toleration_restriction =
+                    pod_toleration_restriction::Configuration::read(configuration)?;
+            }
+            "ResourceQuota" => {
+                self.configured.resource_quota = resource_quota::Configuration::read(configuration)?;
+            }
             // What is not heeded is refused.
             other => return Err(format!("the plugin {other:?} takes no configuration")),
+        }
+        Ok(())
+    }
+
+    /// Whether the plugins that are on have the configuration they cannot do without.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn check(&self) -> Result<(), String> {
+        if self.is_on("EventRateLimit") {
+            self.configured.event_rate_limit.check().map_err(|why| {
+                format!("the admission plugin \"EventRateLimit\" has no valid configuration: {why}")
+            })?;
         }
         Ok(())
     }
@@ -213,7 +251,7 @@ mod tests {
         let head = "apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\nplugins:\n";
         let with = |plugins: &str| {
             let read = Selection::default().configured(&file("it.yaml", &format!("{head}{plugins}")));
-            read.map(|it| format!("{:?}", it.resource_quota))
+            read.map(|it| format!("{:?}", it.configured.resource_quota))
                 .map_err(|why| why.split_once('[').unwrap().1.to_owned())
         };
         assert!(
@@ -231,13 +269,13 @@ mod tests {
 
     #[test]
     fn plugins_stand_in_upstreams_order() {
-        let all = super::super::all(&Weak::new(), &Selection::default());
+        let all = super::super::all(&Weak::new(), &Configurations::default());
         let places: Vec<usize> = all
             .iter()
             .filter_map(|plugin| PLUGINS.iter().position(|(name, _)| *name == plugin.name()))
             .collect();
         assert!(places.is_sorted(), "{all:?}");
-        assert!(places.len() > 15, "{all:?}");
+        assert!(places.len() > 30, "{all:?}");
     }
 
     #[test]
@@ -245,7 +283,9 @@ mod tests {
         let on = |enabled: &[&str], disabled: &[&str]| Selection::new(&names(enabled), &names(disabled));
         let plain = on(&[], &[]).unwrap();
         assert!(plain.is_on("ResourceQuota") && !plain.is_on("NodeRestriction"));
-        let changed = on(&["NodeRestriction", "LimitRanger"], &["ResourceQuota", "AlwaysDeny"]).unwrap();
+        let changed =
+            on(&["NodeRestriction", "LimitRanger", "JobValidation"], &["ResourceQuota", "AlwaysDeny"])
+                .unwrap();
         assert!(!changed.is_on("ResourceQuota") && changed.is_on("NodeRestriction"));
         for (enabled, disabled, complaint) in [
             (vec!["Nonsense"], vec![], r#"enable-admission-plugins plugin "Nonsense" is unknown"#),
