@@ -13,10 +13,12 @@ mod messages;
 mod metadata;
 mod numbers;
 mod own_defaults;
+mod own_rules;
 mod parse;
 pub mod pattern;
 mod prune;
 mod ratchet;
+mod rules;
 mod validate;
 
 #[cfg(test)]
@@ -24,11 +26,9 @@ mod tests;
 
 use serde_json::Value;
 
-pub use self::{
-    metadata::Malformed,
-    validate::{Change, has_blocking_fault},
-};
+pub use self::{metadata::Malformed, validate::Change};
 pub(crate) use own_defaults::{faults as default_faults, has_unpruned};
+pub(crate) use own_rules::faults as rule_faults;
 
 /// A schema, or a part of one: what a value may be at some place of an object.
 #[derive(Debug, Default)]
@@ -106,8 +106,8 @@ enum Limit {
     OneOf(Box<[Structural]>),
     Not(Box<Structural>),
     ListMapKeys(Box<[Box<str>]>),
-    /// `x-kubernetes-validations`, as written.
-    Rules(Box<[Value]>),
+    /// `x-kubernetes-validations`.
+    Rules(Box<rules::Rules>),
 }
 
 // === impl Types ===
@@ -170,6 +170,8 @@ impl Flags {
     const EMBEDDED: Self = Self(1 << 2);
     const INT_OR_STRING: Self = Self(1 << 3);
     const ATOMIC_MAP: Self = Self(1 << 4);
+    /// This schema, or one that is in it, has rules.
+    const HAS_RULES: Self = Self(1 << 5);
 
     fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
@@ -268,10 +270,10 @@ impl Structural {
     }
 
     /// The rules of `x-kubernetes-validations`, as written.
-    pub fn rules(&self) -> &[Value] {
+    fn rules(&self) -> &[rules::Rule] {
         self.limits
             .iter()
-            .find_map(|limit| if let Limit::Rules(rules) = limit { Some(rules.as_ref()) } else { None })
+            .find_map(|limit| if let Limit::Rules(rules) = limit { Some(rules.written()) } else { None })
             .unwrap_or_default()
     }
 }

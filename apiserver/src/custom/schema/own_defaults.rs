@@ -100,10 +100,22 @@ impl Walk {
         }
         let embedded = schema.embedded_faults(path, &coerced, schema.is_embedded());
         if embedded.is_empty() {
-            self.faults.extend(schema.value_faults(path, &coerced, None));
+            self.judge_value(schema, &coerced, path);
         } else {
             self.faults.extend(embedded);
         }
+    }
+
+    /// By limits, and if those are kept by rules: as a value that stays, and as one that comes.
+    fn judge_value(&mut self, schema: &Structural, default: &Value, path: &Path) {
+        let mut faults = schema.value_faults(path, default, None);
+        let is_root = schema.is_embedded();
+        for old in [Some(default), None] {
+            if faults.is_empty() {
+                faults = schema.judge_rules(path, default, old, false, is_root).faults;
+            }
+        }
+        self.faults.extend(faults);
     }
 
     fn judge_in_metadata(&mut self, schema: &Structural, default: &Value, around: &Around<'_>, path: &Path) {
@@ -119,7 +131,7 @@ impl Walk {
             let detail = format!("must result in valid metadata: {wrong}");
             self.faults.push(Fault::invalid(path, printed(default), detail));
         } else {
-            self.faults.extend(schema.value_faults(path, default, None));
+            self.judge_value(schema, default, path);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Additional, Flags, Limit, ListType, Structural, Types, formats};
+use super::{Additional, Flags, Limit, ListType, Structural, Types, formats, rules::Rules};
 
 impl Structural {
     /// The schema that a definition writes as `openAPIV3Schema`. What is not structural about it was refused when the
@@ -35,7 +35,7 @@ impl Structural {
         properties.sort_by(|(one, _), (other, _)| one.cmp(other));
         let schema =
             |field: &str| get(it, field).filter(|it| it.is_object()).map(|it| Box::new(Self::read(it)));
-        Self {
+        let mut read = Self {
             types,
             flags,
             list_type: match text(it, "x-kubernetes-list-type") {
@@ -53,7 +53,14 @@ impl Structural {
             items: schema("items"),
             default: get(it, "default").map(|default| Box::new(default.clone())),
             limits: limits(it, types).into(),
-        }
+        };
+        let has_rules = |schema: &Self| schema.flags.has(Flags::HAS_RULES);
+        let any = !read.rules().is_empty()
+            || read.properties().any(|(_, property)| has_rules(property))
+            || read.items().is_some_and(has_rules)
+            || read.additional_schema().is_some_and(has_rules);
+        read.flags.set(Flags::HAS_RULES, any);
+        read
     }
 
     /// About how many bytes the schema takes.
@@ -69,7 +76,8 @@ impl Structural {
                     + match limit {
                         Limit::Pattern(text) | Limit::Format(text) => text.len(),
                         Limit::Required(names) | Limit::ListMapKeys(names) => texts(names),
-                        Limit::Enum(values) | Limit::Rules(values) => values.iter().map(value_size).sum(),
+                        Limit::Enum(values) => values.iter().map(value_size).sum(),
+                        Limit::Rules(rules) => rules.size(),
                         Limit::AllOf(list) | Limit::AnyOf(list) | Limit::OneOf(list) => schemas(list),
                         Limit::Not(schema) => schema.size(),
                         _ => 0,
@@ -125,7 +133,7 @@ fn limits(it: &Value, types: Types) -> Vec<Limit> {
     limits.extend(count("maxProperties").map(Limit::PropertiesMax));
     limits.extend(names("required").map(Limit::Required));
     limits.extend(names("x-kubernetes-list-map-keys").map(Limit::ListMapKeys));
-    limits.extend(list("x-kubernetes-validations").map(|rules| Limit::Rules(rules.into())));
+    limits.extend(list("x-kubernetes-validations").map(|rules| Limit::Rules(Box::new(Rules::of(rules)))));
     limits
 }
 

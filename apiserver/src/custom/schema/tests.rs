@@ -434,3 +434,140 @@ proptest! {
         prop_assert_eq!(&object, &once, "defaulting");
     }
 }
+
+fn rules_of(of: Value, value: Value, old: Option<Value>) -> Vec<String> {
+    let schema = schema(json!({"a": of}));
+    let object = json!({"spec": {"a": value}});
+    match old {
+        None => faults(&schema, &object, Change::Create),
+        Some(old) => faults(&schema, &object, Change::Update(&json!({"spec": {"a": old}}))),
+    }
+}
+
+#[test]
+fn rules_refuse_in_their_own_words() {
+    let with = |rule: Value| json!({"type": "integer", "x-kubernetes-validations": [rule]});
+    for (rule, expected) in [
+        (json!({"rule": "self > 0"}), vec![]),
+        (json!({"rule": "self > 5"}), vec!["spec.a: Invalid value: 3: failed rule: self > 5"]),
+        (json!({"rule": "self > 5", "message": "too small"}), vec!["spec.a: Invalid value: 3: too small"]),
+        (
+            json!({"rule": "self > 5", "messageExpression": "'not ' + string(self)"}),
+            vec!["spec.a: Invalid value: 3: not 3"],
+        ),
+        (
+            json!({"rule": "self > 5", "messageExpression": "''", "message": "m"}),
+            vec!["spec.a: Invalid value: 3: m"],
+        ),
+        (
+            json!({"rule": "self > 5", "reason": "FieldValueForbidden"}),
+            vec!["spec.a: Forbidden: failed rule: self > 5"],
+        ),
+        (
+            json!({"rule": "1 / (self - 3) > 0"}),
+            vec!["spec.a: Invalid value: \"integer\": division by zero evaluating rule: 1 / (self - 3) > 0"],
+        ),
+    ] {
+        assert_eq!(rules_of(with(rule.clone()), json!(3), None), expected, "{rule}");
+    }
+    let object = json!({"type": "object", "properties": {"x": {"type": "integer"}, "y": {"type": "integer"}},
+        "x-kubernetes-validations": [{"rule": "self.x < self.y", "fieldPath": ".x"}]});
+    assert_eq!(
+        rules_of(object.clone(), json!({"x": 2, "y": 1}), None),
+        ["spec.a.x: Invalid value: failed rule: self.x < self.y"]
+    );
+    assert_eq!(
+        rules_of(object, json!({"x": "2", "y": 1}), None),
+        [
+            r#"spec.a.x: Invalid value: "string": spec.a.x in body must be of type integer: "string""#,
+            "<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation",
+        ]
+    );
+}
+
+#[test]
+fn rules_of_change_see_what_was_and_what_did_not_change_is_let_through() {
+    let fixed = json!({"type": "integer", "x-kubernetes-validations": [{"rule": "self == oldSelf"}]});
+    assert!(rules_of(fixed.clone(), json!(3), None).is_empty(), "there is nothing to compare with");
+    assert_eq!(
+        rules_of(fixed, json!(3), Some(json!(4))),
+        ["spec.a: Invalid value: 3: failed rule: self == oldSelf"]
+    );
+    let optional = json!({"type": "integer", "x-kubernetes-validations": [
+        {"rule": "oldSelf.hasValue() || self > 5", "optionalOldSelf": true}]});
+    assert_eq!(rules_of(optional.clone(), json!(3), None).len(), 1);
+    assert!(rules_of(optional, json!(3), Some(json!(4))).is_empty());
+    let plain = json!({"type": "integer", "x-kubernetes-validations": [{"rule": "self > 5"}]});
+    assert!(rules_of(plain.clone(), json!(3), Some(json!(3))).is_empty(), "it was so before");
+    assert_eq!(rules_of(plain, json!(3), Some(json!(4))).len(), 1);
+    let list = json!({"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["n"],
+        "items": {"type": "object", "required": ["n"],
+            "properties": {"n": {"type": "string"}, "v": {"type": "integer"}},
+            "x-kubernetes-validations": [{"rule": "self.v >= oldSelf.v", "message": "shrinks"}]}});
+    let new = json!([{"n": "b", "v": 1}, {"n": "a", "v": 1}, {"n": "c", "v": 0}]);
+    let old = json!([{"n": "a", "v": 2}, {"n": "b", "v": 1}]);
+    assert_eq!(rules_of(list, new, Some(old)), ["spec.a[1]: Invalid value: shrinks"]);
+}
+
+#[test]
+fn rules_have_a_budget() {
+    let rules: Vec<Value> = (0..30)
+        .map(|at| json!({"rule": format!("self.all(x, self.all(y, x + y != {at}))"), "message": "m"}))
+        .collect();
+    let list = json!({"type": "array", "items": {"type": "integer"}, "x-kubernetes-validations": rules});
+    let items: Vec<i64> = (1000..1500).collect();
+    let found = rules_of(list, json!(items), None);
+    assert!(
+        found.last().is_some_and(|last| last.contains("no further validation rules will be run")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn rules_of_a_definition_compile_and_are_not_too_expensive() {
+    let path = api_types::field::Path::new("s");
+    let check = |property: Value| -> Vec<String> {
+        let schema = json!({"type": "object", "properties": {"p": property}});
+        rule_faults(&schema, &path).iter().map(ToString::to_string).collect()
+    };
+    let with = |rule: Value| json!({"type": "string", "maxLength": 10, "x-kubernetes-validations": [rule]});
+    assert!(check(with(json!({"rule": "self.startsWith('a')"}))).is_empty());
+    let found = check(with(json!({"rule": "self.nosuch"})));
+    assert_eq!(found.len(), 1);
+    assert!(
+        found[0].starts_with(
+            r#"s.properties[p].x-kubernetes-validations[0].rule: Invalid value: {"Rule":"self.nosuch","#
+        ) && found[0].contains(
+            "compilation failed: ERROR: <input>:1:5: type 'string' does not support field selection"
+        ),
+        "{found:?}"
+    );
+    assert!(check(with(json!({"rule": "self"})))[0].ends_with("cel expression must evaluate to a bool"));
+    assert!(
+        check(with(json!({"rule": "true", "messageExpression": "1"})))[0]
+            .ends_with("messageExpression must evaluate to a string")
+    );
+    assert_eq!(
+        check(with(json!({"rule": "true", "optionalOldSelf": true}))),
+        [
+            "s.properties[p].x-kubernetes-validations[0].optionalOldSelf: Invalid value: true: may not be set if oldSelf is not used in rule"
+        ]
+    );
+    let list = json!({"type": "array", "items": with(json!({"rule": "self == oldSelf"})), "maxItems": 3});
+    assert_eq!(
+        check(list),
+        [
+            r#"s.properties[p].items.x-kubernetes-validations[0].rule: Invalid value: "self == oldSelf": oldSelf cannot be used on the uncorrelatable portion of the schema within s.properties[p]"#
+        ]
+    );
+    let expensive = json!({"type": "array", "items": {"type": "string"},
+        "x-kubernetes-validations": [{"rule": "self.all(x, self.all(y, x == y))"}]});
+    let found = check(expensive);
+    assert!(
+        found[0].starts_with("s.properties[p].x-kubernetes-validations[0].rule: Forbidden: estimated rule cost exceeds budget by factor of more than 100x"),
+        "{found:?}"
+    );
+    assert!(
+        found.last().unwrap().starts_with("s: Forbidden: x-kubernetes-validations estimated rule cost total")
+    );
+}

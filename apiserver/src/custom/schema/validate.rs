@@ -3,15 +3,16 @@
 //! The order of steps, what ends what, and which of several alternatives is told of are those of upstream's validator
 //! (kube-openapi's `validate`): people and tests match on its messages.
 
-use api_types::field::{Fault, FaultKind, Faults, Path, go_quote};
+use api_types::field::{Faults, Path, go_quote};
 use serde_json::{Map, Number, Value};
 
 use super::{
-    Additional, Limit, Structural, Types, formats,
+    Additional, Flags, Limit, Structural, Types, formats,
     messages::{BadFactor, Finding, Outcome},
     numbers::{self, Figure},
     pattern,
     ratchet::Correlated,
+    rules,
 };
 
 /// What a write is, as validation sees it.
@@ -50,6 +51,17 @@ impl Structural {
         before: Faults,
         scale: impl FnOnce() -> Faults,
     ) -> Faults {
+        self.validate_with_warnings(object, change, before, scale).0
+    }
+
+    /// The same, with what is let through because it was so before.
+    pub fn validate_with_warnings(
+        &self,
+        object: &Value,
+        change: Change<'_>,
+        before: Faults,
+        scale: impl FnOnce() -> Faults,
+    ) -> (Faults, Vec<String>) {
         let mut faults = before;
         match change {
             Change::Create => faults.extend(self.value_faults(&Path::root(), object, None)),
@@ -70,7 +82,20 @@ impl Structural {
             Change::Update(old) | Change::Status(old) if !repeated.is_empty() && was_repeated(old) => {}
             _ => faults.extend(repeated),
         }
-        faults
+        if !self.flags.has(Flags::HAS_RULES) {
+            return (faults, Vec::new());
+        }
+        if faults.iter().any(rules::is_blocking) {
+            faults.push(rules::not_checked());
+            return (faults, Vec::new());
+        }
+        let old = match change {
+            Change::Create => None,
+            Change::Update(old) | Change::Status(old) => Some(old),
+        };
+        let judged = self.judge_rules(&Path::root(), object, old, true, true);
+        faults.extend(judged.faults);
+        (faults, judged.let_through)
     }
 
     /// What is wrong with a value. What was wrong with the old one too, and did not change, is let through.
@@ -79,20 +104,6 @@ impl Structural {
         let correlated = old.map(|old| Correlated { new: value, old, schema: self });
         judge(self, value, root, correlated).into_faults(base)
     }
-}
-
-/// Whether expressions are not evaluated because of a fault: they could not rely on types and sizes.
-pub fn has_blocking_fault(faults: &[Fault]) -> bool {
-    faults.iter().any(|fault| {
-        matches!(
-            fault.kind,
-            FaultKind::NotSupported
-                | FaultKind::Required
-                | FaultKind::TooLong
-                | FaultKind::TooMany
-                | FaultKind::TypeInvalid
-        )
-    })
 }
 
 // === impl Place ===

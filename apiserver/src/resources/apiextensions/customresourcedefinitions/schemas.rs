@@ -10,7 +10,7 @@ use super::{
     paths::{self, Brackets},
     structural,
 };
-use crate::custom::schema::{default_faults, has_unpruned};
+use crate::custom::schema::{self as custom, default_faults, has_unpruned};
 
 const TYPES: &[&str] = &["array", "boolean", "integer", "number", "object", "string"];
 const REASONS: &[&str] =
@@ -170,6 +170,10 @@ pub(super) fn root_faults(schema: &Value, status: bool, rules: Rules, path: &Pat
     }
     let place = Place { no_defaults: None, in_metadata: false, root: true };
     faults.extend(schema_faults(schema, place, rules, path));
+    // Rules rely on the schema around them.
+    if rules.structural && faults.is_empty() && has_no_structure.is_none() {
+        faults.extend(custom::rule_faults(schema, path));
+    }
     // Mostly the faults say so already, each at its place.
     if let Some(why) = has_no_structure.filter(|_| faults.is_empty()) {
         faults.push(Fault::invalid(path, "", why));
