@@ -339,3 +339,33 @@ async fn rules_mean_other_versions_too_and_the_object_is_shown_in_theirs() {
     assert_eq!(asked["kind"]["version"], "v1");
     assert_eq!(asked["requestKind"]["version"], "v2");
 }
+
+#[tokio::test]
+async fn conditions_say_what_a_webhook_is_asked_about() {
+    let (_runtime, server, webhook) = fresh().await;
+    let with = |name: &str, expression: &str, more: Value| {
+        let mut hook = webhook.hook(name, "/deny", more);
+        hook["matchConditions"] = json!([{"name": "c", "expression": expression}]);
+        hook
+    };
+    let hooks = vec![
+        with("big", "object.metadata.name.startsWith('big')", json!({})),
+        with(
+            "may",
+            "!authorizer.group('').resource('configmaps').namespace('default').check('create').allowed()",
+            json!({}),
+        ),
+        with("who", "request.userInfo.username == 'somebody else'", json!({})),
+        with("open", "object.data.nosuch == 'x'", json!({"failurePolicy": "Ignore"})),
+    ];
+    configure(&server, VALIDATING, "w", hooks).await;
+    assert_eq!(create(&server, "small").await.0, 201);
+    assert_eq!(create(&server, "big").await.0, 418);
+    configure(&server, VALIDATING, "x", vec![with("closed", "object.data.nosuch == 'x'", json!({}))]).await;
+    let (code, status, _) = create(&server, "other").await;
+    assert_eq!(code, 403);
+    assert_eq!(
+        status["message"],
+        r#"configmaps "other" is forbidden: expression 'object.data.nosuch == 'x'' resulted in error: no such key: data"#
+    );
+}

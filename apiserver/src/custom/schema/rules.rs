@@ -7,7 +7,10 @@
 use std::sync::OnceLock;
 
 use api_types::field::{BadValue, Fault, FaultKind, Faults, Path, go_quote};
-use cel::{Activation, Declared, Environment, EvalError, PER_CALL_LIMIT, Program, Type, Value as Expressed};
+use cel::{
+    Activation, Declared, Environment, EvalError, LONGEST_MESSAGE, PER_CALL_LIMIT, Program, Type,
+    Value as Expressed,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -19,8 +22,6 @@ use super::{
 
 /// What all rules of an object may cost together.
 const BUDGET: u64 = 10_000_000;
-/// The longest message that an expression may make, in bytes.
-const MESSAGE_BYTES_MAX: usize = 5 * 1024;
 const SELF: &str = "self";
 const OLD_SELF: &str = "oldSelf";
 const OUT_OF_BUDGET: &str =
@@ -546,7 +547,7 @@ fn made_message(program: &Program, source: &str, activation: &Activation<'_>, le
     *left = rest;
     let text = value.ok().and_then(|value| value.as_str().map(|text| text.trim().to_owned()));
     match text {
-        Some(text) if !text.is_empty() && text.len() <= MESSAGE_BYTES_MAX && !text.contains('\n') => {
+        Some(text) if !text.is_empty() && text.len() <= LONGEST_MESSAGE && !text.contains('\n') => {
             Message::Said(text)
         }
         _ => {
