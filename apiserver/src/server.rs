@@ -118,6 +118,7 @@ impl Server {
         let metrics = Metrics::new();
         let mut health = Health::new(metrics.slis.clone());
         let components = Components::new(Arc::clone(&backend));
+        metrics.show(backend.collectors());
         let backend = Measured::over(backend, metrics.storage.clone());
         for (name, endpoints) in [("etcd", EVERYWHERE), ("etcd-readiness", READY)] {
             let store = Arc::clone(&components.store);

@@ -198,6 +198,12 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
+    /// What the store counts by itself, for who shows it to Prometheus. Most count nothing: what they are asked is counted
+    /// by who asks.
+    fn collectors(&self) -> Vec<Box<dyn prometheus::core::Collector>> {
+        Vec::new()
+    }
+
     /// Bytes the store takes on disk, if it knows (for `apiserver_storage_size_bytes`).
     fn size(&self) -> Option<u64> {
         None

@@ -12,6 +12,13 @@ use serde_json::Value;
 #[derive(Clone, Debug, PartialEq)]
 pub struct JsonPath(Vec<Step>);
 
+/// How many values one path may pass on its way. `..` after `..` passes a value once for each pair of its ancestors, and so on:
+/// without a bound a few dots more would keep a processor busy for hours.
+pub const PASSES_MAX: usize = 100_000;
+
+/// How many values may still be passed.
+struct Passes(usize);
+
 /// A path that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a JSON path: {0}")]
@@ -69,38 +76,59 @@ impl JsonPath {
         steps.map(Self).ok_or_else(|| Malformed(text.to_owned()))
     }
 
-    /// Everything the path finds.
+    /// Everything the path finds; nothing if it would pass more than [`PASSES_MAX`] values.
     pub fn find<'a>(&self, value: &'a Value) -> Vec<&'a Value> {
-        let mut found = vec![value];
-        for step in &self.0 {
-            found = found.into_iter().flat_map(|value| step.apply(value)).collect();
-        }
-        found
+        self.follow(value, &mut Passes(PASSES_MAX)).unwrap_or_default()
     }
 
     /// The first thing the path finds.
     pub fn first<'a>(&self, value: &'a Value) -> Option<&'a Value> {
         self.find(value).into_iter().next()
     }
+
+    /// `None` when it takes too long.
+    fn follow<'a>(&self, value: &'a Value, passes: &mut Passes) -> Option<Vec<&'a Value>> {
+        let mut found = vec![value];
+        for step in &self.0 {
+            let mut next = Vec::new();
+            for value in found {
+                step.apply(value, &mut next, passes)?;
+            }
+            found = next;
+        }
+        Some(found)
+    }
+}
+
+// === impl Passes ===
+
+impl Passes {
+    fn one(&mut self) -> Option<()> {
+        self.0 = self.0.checked_sub(1)?;
+        Some(())
+    }
 }
 
 // === impl Step ===
 
 impl Step {
-    fn apply<'a>(&self, value: &'a Value) -> Vec<&'a Value> {
+    /// Adds what the step leads to. `None` when it takes too long.
+    fn apply<'a>(&self, value: &'a Value, found: &mut Vec<&'a Value>, passes: &mut Passes) -> Option<()> {
+        passes.one()?;
+        let before = found.len();
         match self {
-            Self::Field(name) => value.get(name).into_iter().collect(),
-            Self::All => children(value),
+            Self::Field(name) => found.extend(value.get(name)),
+            Self::All => found.extend(children(value)),
             Self::Descend => {
-                let mut found = vec![value];
+                found.push(value);
                 for child in children(value) {
-                    found.extend(self.apply(child));
+                    self.apply(child, found, passes)?;
                 }
-                found
+                return Some(());
             }
             Self::Index(at) => {
                 let items = items(value);
-                position(*at, items.len()).and_then(|at| items.get(at)).into_iter().collect()
+                found.extend(position(*at, items.len()).and_then(|at| items.get(at)));
             }
             Self::Slice { start, end, step } => {
                 let items = items(value);
@@ -109,21 +137,26 @@ impl Step {
                     Some(at) => position(at, items.len()).unwrap_or(if at < 0 { 0 } else { items.len() }),
                 };
                 let (start, end) = (bound(*start, 0), bound(*end, items.len()));
-                items.get(start..end.min(items.len())).unwrap_or_default().iter().step_by(*step).collect()
+                let slice = items.get(start..end.min(items.len())).unwrap_or_default();
+                found.extend(slice.iter().step_by(*step));
             }
             Self::Filter { left, test } => {
-                items(value).iter().filter(|item| holds(item, left, test.as_ref())).collect()
+                for item in items(value) {
+                    passes.one()?;
+                    if holds(item, left, test.as_ref(), passes)? {
+                        found.push(item);
+                    }
+                }
             }
         }
+        passes.0 = passes.0.checked_sub(found.len() - before)?;
+        Some(())
     }
 }
 
-fn children(value: &Value) -> Vec<&Value> {
-    match value {
-        Value::Array(items) => items.iter().collect(),
-        Value::Object(map) => map.values().collect(),
-        _ => Vec::new(),
-    }
+fn children(value: &Value) -> impl Iterator<Item = &Value> {
+    let fields = value.as_object().into_iter().flat_map(|map| map.values());
+    items(value).iter().chain(fields)
 }
 
 fn items(value: &Value) -> &[Value] {
@@ -135,15 +168,21 @@ fn position(at: i64, length: usize) -> Option<usize> {
     usize::try_from(at).ok()
 }
 
-fn holds(item: &Value, left: &Operand, test: Option<&(Comparison, Operand)>) -> bool {
-    let value = |operand: &Operand| -> Option<Value> {
+/// Whether an item passes a filter. `None` when it takes too long to say.
+fn holds(
+    item: &Value,
+    left: &Operand,
+    test: Option<&(Comparison, Operand)>,
+    passes: &mut Passes,
+) -> Option<bool> {
+    let mut value = |operand: &Operand| -> Option<Option<Value>> {
         match operand {
-            Operand::Literal(value) => Some(value.clone()),
-            Operand::Path(path) => path.first(item).cloned(),
+            Operand::Literal(value) => Some(Some(value.clone())),
+            Operand::Path(path) => Some(path.follow(item, passes)?.first().map(|found| (*found).clone())),
         }
     };
-    let Some((comparison, right)) = test else { return value(left).is_some() };
-    let (Some(left), Some(right)) = (value(left), value(right)) else { return false };
+    let Some((comparison, right)) = test else { return Some(value(left)?.is_some()) };
+    let (Some(left), Some(right)) = (value(left)?, value(right)?) else { return Some(false) };
     let order = match (&left, &right) {
         (Value::Number(left), Value::Number(right)) => {
             left.as_f64().zip(right.as_f64()).and_then(|(left, right)| left.partial_cmp(&right))
@@ -151,14 +190,14 @@ fn holds(item: &Value, left: &Operand, test: Option<&(Comparison, Operand)>) -> 
         (Value::String(left), Value::String(right)) => Some(left.cmp(right)),
         (left, right) => (left == right).then_some(Ordering::Equal),
     };
-    match comparison {
+    Some(match comparison {
         Comparison::Equal => order == Some(Ordering::Equal),
         Comparison::Unequal => order != Some(Ordering::Equal),
         Comparison::Less => order == Some(Ordering::Less),
         Comparison::LessOrEqual => order.is_some_and(Ordering::is_le),
         Comparison::Greater => order == Some(Ordering::Greater),
         Comparison::GreaterOrEqual => order.is_some_and(Ordering::is_ge),
-    }
+    })
 }
 
 /// Reads a path; `None` anywhere means that it is none.
@@ -362,6 +401,15 @@ mod tests {
         ] {
             check(path, &expected);
         }
+    }
+
+    #[test]
+    fn a_path_that_passes_too_much_finds_nothing_and_soon() {
+        let deep = (0..60).fold(json!({"a": [1]}), |inner, _| json!({"a": [inner]}));
+        for path in ["..a..a..a..a..a..a..a..a..zz", "..*..*..*..*..*", "..a[?(@..a..a..a..a..a..a==1)]"] {
+            assert!(JsonPath::parse(path).unwrap().find(&deep).is_empty(), "{path}");
+        }
+        assert_eq!(JsonPath::parse("..a").unwrap().find(&deep).len(), 61);
     }
 
     #[test]

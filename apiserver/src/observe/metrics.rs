@@ -295,6 +295,15 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Shows what somebody else counts, but for names that are taken.
+    pub fn show(&self, collectors: Vec<Box<dyn prometheus::core::Collector>>) {
+        for collector in collectors {
+            if let Err(error) = self.registry.register(collector) {
+                tracing::error!(%error, "a metric is not shown");
+            }
+        }
+    }
+
     /// Handles that have counted nothing yet. Metrics of the process are of the process this runs in.
     pub fn new() -> Self {
         let registry = Registry::new();

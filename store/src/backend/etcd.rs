@@ -345,6 +345,10 @@ impl Backend for Etcd {
         }
     }
 
+    fn collectors(&self) -> Vec<Box<dyn prometheus::core::Collector>> {
+        vec![Box::new(self.core.leases.keys.clone())]
+    }
+
     fn revision(&self) -> BoxFuture<'_, Result<Revision>> {
         Box::pin(async move {
             let (tell, told) = oneshot::channel();

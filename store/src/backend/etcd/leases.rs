@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use prometheus::{Histogram, HistogramOpts};
 use tokio::{sync::Mutex, time::Instant};
 
 use super::{
@@ -15,10 +16,14 @@ use super::{
 const SHARED_PART: u64 = 20;
 const SHARED_MAX: u64 = 60;
 const KEYS_MAX: u32 = 1000;
+/// Upstream's too.
+const KEYS_BUCKETS: [f64; 7] = [10.0, 50.0, 100.0, 500.0, 1000.0, 2500.0, 5000.0];
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Leases {
     last: Mutex<Option<Lease>>,
+    /// How many keys had a lease each, counted when it is no longer given out.
+    pub(super) keys: Histogram,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +34,18 @@ struct Lease {
 }
 
 // === impl Leases ===
+
+impl Default for Leases {
+    #[expect(clippy::expect_used, reason = "the name is a constant, and a test makes it")]
+    fn default() -> Self {
+        let keys =
+            HistogramOpts::new("etcd_lease_object_counts", "[ALPHA] Objects that share one lease of etcd.");
+        Self {
+            last: Mutex::default(),
+            keys: Histogram::with_opts(keys.buckets(KEYS_BUCKETS.to_vec())).expect("a valid name"),
+        }
+    }
+}
 
 impl Leases {
     /// A lease that ends after `ttl`, or a little later; 0 for none.
@@ -53,6 +70,9 @@ impl Leases {
         if !granted.error.is_empty() {
             let reason = format!("etcd grants no lease: {}", granted.error);
             return Err(Error::Unavailable { reason, outcome_unknown: false });
+        }
+        if let Some(full) = last.take() {
+            self.keys.observe(f64::from(full.keys));
         }
         *last = Some(Lease { id: granted.id, expires: now + Duration::from_secs(granted_seconds), keys: 1 });
         Ok(granted.id)

@@ -171,6 +171,16 @@ async fn keys_that_vanish_together_share_a_lease() {
     let left = store.times_to_live("/e/").await.unwrap();
     assert_eq!(left.len(), 3);
     assert!(left.iter().all(|(_, left)| (3590..=3660).contains(&left.as_secs())), "{left:?}");
+
+    store.create("/e/short", Bytes::new(), Some(Duration::from_secs(600))).await.unwrap();
+    let counted: Vec<_> = store.collectors().iter().flat_map(|counts| counts.collect()).collect();
+    assert_eq!(counted[0].name(), "etcd_lease_object_counts");
+    let keys = counted[0].get_metric()[0].get_histogram();
+    assert_eq!(
+        (keys.get_sample_count(), keys.get_sample_sum()),
+        (1, 3.0),
+        "the first lease is no longer given out"
+    );
 }
 
 #[tokio::test]
