@@ -16,6 +16,9 @@ pub struct JsonPath(Vec<Step>);
 /// without a bound a few dots more would keep a processor busy for hours.
 pub const PASSES_MAX: usize = 100_000;
 
+/// How deep filters may stand in filters. Reading them recurses.
+const FILTERS_MAX: usize = 16;
+
 /// How many values may still be passed.
 struct Passes(usize);
 
@@ -71,7 +74,7 @@ impl JsonPath {
     /// # Errors
     /// When it is not one.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
-        let mut parser = Parser { rest: text };
+        let mut parser = Parser { rest: text, filters: 0 };
         let steps = parser.steps().filter(|_| parser.rest.is_empty());
         steps.map(Self).ok_or_else(|| Malformed(text.to_owned()))
     }
@@ -203,6 +206,8 @@ fn holds(
 /// Reads a path; `None` anywhere means that it is none.
 struct Parser<'a> {
     rest: &'a str,
+    /// How many filters this stands in.
+    filters: usize,
 }
 
 // === impl Parser ===
@@ -272,7 +277,10 @@ impl Parser<'_> {
             return Some(Step::All);
         }
         if self.take("?(") {
-            return self.filter();
+            self.filters += 1;
+            let filter = if self.filters > FILTERS_MAX { None } else { self.filter() };
+            self.filters -= 1;
+            return filter;
         }
         if self.rest.starts_with(['\'', '"']) {
             let name = self.quoted()?;
@@ -403,6 +411,10 @@ mod tests {
         }
     }
 
+    fn nested(filters: usize) -> String {
+        format!(".a{}.b{}", "[?(@".repeat(filters), ")]".repeat(filters))
+    }
+
     #[test]
     fn a_path_that_passes_too_much_finds_nothing_and_soon() {
         let deep = (0..60).fold(json!({"a": [1]}), |inner, _| json!({"a": [inner]}));
@@ -414,7 +426,10 @@ mod tests {
 
     #[test]
     fn what_is_no_path_is_refused() {
+        let (within, deep) = (nested(FILTERS_MAX), nested(100_000));
+        assert!(JsonPath::parse(&within).is_ok());
         for path in [
+            &*deep,
             "spec",
             ".spec[",
             ".spec[x]",

@@ -21,6 +21,7 @@ impl Target for JsonPaths {
             "..a..a..a..a..a..a..a..zz",
             ".status.conditions[?(@.type==\"Ready\")].status",
             ".items[?(@.n>=1)]..a",
+            ".items[?(@[?(@[?(@.a)])])]",
         ];
         seeds.map(|seed| seed.as_bytes().to_vec()).to_vec()
     }
