@@ -19,6 +19,7 @@ mod deployment;
 mod disruption;
 mod job;
 mod replicas;
+mod room;
 mod stateful_set;
 
 use std::sync::Arc;
@@ -40,6 +41,7 @@ trait Rule: std::fmt::Debug + Send {
 /// One line a rule.
 const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::new(binding::Bindings),
+    || Box::<room::Room>::default(),
     || Box::<replicas::Replicas>::default(),
     || Box::<deployment::Deployments>::default(),
     || Box::<stateful_set::StatefulSets>::default(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use api_types::quantity::Quantity;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -54,6 +55,7 @@ pub struct Owner {
 #[expect(missing_docs, reason = "the API's own fields")]
 pub struct Spec {
     pub node_name: String,
+    pub containers: Vec<Container>,
     pub taints: Vec<Value>,
     pub affinity: Value,
     pub replicas: Option<i64>,
@@ -68,6 +70,31 @@ pub struct Spec {
     pub ordinals: Ordinals,
     pub strategy: Strategy,
     pub update_strategy: Strategy,
+}
+
+/// A container, as far as it takes something of a node.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the API's own fields")]
+pub struct Container {
+    pub resources: Requirements,
+    pub ports: Vec<Port>,
+}
+
+/// What a container asks for.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the API's own fields")]
+pub struct Requirements {
+    pub requests: BTreeMap<String, Value>,
+}
+
+/// A port of a container.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "the API's own fields")]
+pub struct Port {
+    pub host_port: Option<i64>,
 }
 
 /// Where the numbers of a StatefulSet begin.
@@ -101,6 +128,7 @@ pub struct RollingUpdate {
 #[expect(missing_docs, reason = "the API's own fields")]
 pub struct Status {
     pub phase: String,
+    pub allocatable: BTreeMap<String, Value>,
     pub observed_generation: i64,
     pub available_replicas: i64,
     pub updated_replicas: i64,
@@ -157,6 +185,27 @@ fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(deserialize
     Ok(serde_json::from_value(Value::deserialize(deserializer)?).unwrap_or_default())
 }
 
+/// Amounts of resources in thousandths.
+fn thousandths(amounts: &BTreeMap<String, Value>) -> BTreeMap<String, i128> {
+    let read = |value: &Value| value.as_str()?.parse::<Quantity>().ok();
+    let of = |(name, value): (&String, &Value)| Some((name.clone(), i128::from(read(value)?.milli_value())));
+    amounts.iter().filter_map(of).collect()
+}
+
+// === impl Container ===
+
+impl Container {
+    /// What it asks for, in thousandths.
+    pub fn requests(&self) -> BTreeMap<String, i128> {
+        thousandths(&self.resources.requests)
+    }
+
+    /// The ports it takes on its node.
+    pub fn host_ports(&self) -> impl Iterator<Item = i64> {
+        self.ports.iter().filter_map(|port| port.host_port).filter(|port| *port > 0)
+    }
+}
+
 // === impl Object ===
 
 impl Object {
@@ -169,6 +218,11 @@ impl Object {
     pub fn full_name(&self) -> String {
         let Metadata { name, namespace, .. } = &self.metadata;
         if namespace.is_empty() { name.clone() } else { format!("{namespace}/{name}") }
+    }
+
+    /// What a node has for Pods, in thousandths.
+    pub fn allocatable(&self) -> BTreeMap<String, i128> {
+        thousandths(&self.status.allocatable)
     }
 
     /// The owner that manages it.

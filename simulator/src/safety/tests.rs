@@ -261,3 +261,28 @@ fn what_has_an_owner_is_not_collected() {
     check("its owner is gone", taken(None), None);
     check("its owner is there", taken(Some(set(1))), Some("is collected although ReplicaSet set is there"));
 }
+
+#[test]
+fn a_node_is_given_no_more_than_it_has() {
+    let node = || root("Node", "n", json!({"status": {"allocatable": {"cpu": "2", "pods": "3"}}}));
+    let guest = |name: &str, cpu: &str, port: i64| {
+        let container = json!({"resources": {"requests": {"cpu": cpu}}, "ports": [{"hostPort": port}]});
+        let spec =
+            json!({"spec": {"nodeName": "n", "containers": [container]}, "status": {"phase": "Running"}});
+        merge(json!({"kind": "Pod", "metadata": {"name": name, "uid": name}}), spec)
+    };
+    let put = |name: &str, cpu: &str, port: i64| Put(guest(name, cpu, port));
+    check("room for both", vec![node(), put("a", "1500m", 0), put("b", "500m", 0)], None);
+    check(
+        "too many cores",
+        vec![node(), put("a", "1500m", 0), put("b", "501m", 0)],
+        Some("2000 thousandths of cpu"),
+    );
+    check("one port twice", vec![node(), put("a", "0", 80), put("b", "0", 80)], Some("away twice"));
+    let many = ["a", "b", "c", "d"].map(|name| put(name, "0", 0));
+    check("too many pods", std::iter::once(node()).chain(many).collect(), Some("3000 thousandths of pods"));
+    let gone = vec![node(), put("a", "2", 0), Gone(guest("a", "2", 0)), put("b", "2", 0)];
+    check("the first is gone", gone, None);
+    let over = merge(guest("a", "2", 0), json!({"status": {"phase": "Succeeded"}}));
+    check("the first is over", vec![node(), put("a", "2", 0), Put(over), put("b", "2", 0)], None);
+}
