@@ -184,7 +184,7 @@ impl Shared {
         match self.permit_prepare_bind(profile, &pod, &node, &holdings, slot).await {
             Ok(()) => {
                 self.count("scheduled", &pod, begun);
-                self.metrics.pod_attempts.observe(turn.attempts.into());
+                self.metrics.bound(turn.attempts, self.now().saturating_sub(turn.since));
                 self.tell_scheduled(&pod, &node);
                 for plugin in &profile.told {
                     plugin.bound(&pod, &node);

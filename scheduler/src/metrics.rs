@@ -1,5 +1,7 @@
 //! How scheduling goes, under upstream's names.
 
+use std::time::Duration;
+
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
     exponential_buckets,
@@ -7,13 +9,17 @@ use prometheus::{
 
 use crate::{plugin::Relief, queue::Counts};
 
+/// So many attempts and more are told together.
+const ATTEMPTS_MAX: u32 = 15;
+
 /// The metrics of a scheduler. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     pub(crate) schedule_attempts: IntCounterVec,
     pub(crate) attempt_duration: HistogramVec,
     pub(crate) algorithm_duration: Histogram,
-    pub(crate) pod_attempts: Histogram,
+    pod_attempts: Histogram,
+    sli_duration: HistogramVec,
     preemption_attempts: IntCounter,
     preemption_victims: Histogram,
     pending: IntGaugeVec,
@@ -74,6 +80,17 @@ impl Metrics {
                 5,
             ))
             .expect(fits),
+            sli_duration: HistogramVec::new(
+                histogram(
+                    "pod_scheduling_sli_duration_seconds",
+                    "E2e latency for a pod being scheduled, from the time the pod enters the scheduling queue and might \
+                     involve multiple scheduling attempts.",
+                    0.01,
+                    20,
+                ),
+                &["attempts"],
+            )
+            .expect(fits),
             preemption_attempts: IntCounter::with_opts(opts(
                 "preemption_attempts_total",
                 "Total preemption attempts in the cluster till now",
@@ -114,10 +131,19 @@ impl Metrics {
         registry.register(Box::new(self.attempt_duration.clone()))?;
         registry.register(Box::new(self.algorithm_duration.clone()))?;
         registry.register(Box::new(self.pod_attempts.clone()))?;
+        registry.register(Box::new(self.sli_duration.clone()))?;
         registry.register(Box::new(self.preemption_attempts.clone()))?;
         registry.register(Box::new(self.preemption_victims.clone()))?;
         registry.register(Box::new(self.pending.clone()))?;
         registry.register(Box::new(self.cache_size.clone()))
+    }
+
+    /// A Pod was bound, after so many attempts and so long.
+    pub(crate) fn bound(&self, attempts: u32, since_arrival: Duration) {
+        self.pod_attempts.observe(attempts.into());
+        // Labels are few: more attempts than that are one.
+        let label = if attempts >= ATTEMPTS_MAX { format!("{ATTEMPTS_MAX}+") } else { attempts.to_string() };
+        self.sli_duration.with_label_values(&[&*label]).observe(since_arrival.as_secs_f64());
     }
 
     /// A way out was looked for.

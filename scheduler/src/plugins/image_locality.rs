@@ -16,8 +16,10 @@ const BYTES_MAX: i64 = 1000 << 20;
 pub struct ImageLocality;
 
 struct Images<'a> {
-    pod: &'a Pod,
     snapshot: &'a Snapshot,
+    /// The images that any node has, and how many have them.
+    images: Vec<(&'a str, usize)>,
+    most: i64,
 }
 
 impl Plugin for ImageLocality {
@@ -35,22 +37,27 @@ impl Plugin for ImageLocality {
         snapshot: &'a Snapshot,
         _feasible: &'a [Row],
     ) -> Option<Box<dyn Score + 'a>> {
-        Some(Box::new(Images { pod, snapshot }))
+        let images = pod.images.iter().map(|image| (&**image, snapshot.nodes_with_image(image)));
+        let images = images.filter(|(_, nodes)| *nodes > 0).collect();
+        let containers = i64::try_from(pod.containers).unwrap_or(i64::MAX);
+        let most = BYTES_MAX.saturating_mul(containers).max(BYTES_MAX);
+        Some(Box::new(Images { snapshot, images, most }))
     }
 }
 
 impl Score for Images<'_> {
     fn rate(&self, row: Row) -> i64 {
+        if self.images.is_empty() {
+            return 0;
+        }
         let node = self.snapshot.node(row);
-        let of_image = |image: &str| {
+        let of_image = |(image, nodes): &(&str, usize)| {
             let bytes = node.image_bytes(image).unwrap_or_default();
             // An image that few nodes have must not draw every Pod to them.
-            scale(bytes, self.snapshot.nodes_with_image(image), self.snapshot.len())
+            scale(bytes, *nodes, self.snapshot.len())
         };
-        let bytes: i64 = self.pod.images.iter().map(|image| of_image(image)).sum();
-        let most =
-            BYTES_MAX.saturating_mul(i64::try_from(self.pod.containers).unwrap_or(i64::MAX)).max(BYTES_MAX);
-        SCORE_MAX * (bytes.clamp(BYTES_MIN, most) - BYTES_MIN) / (most - BYTES_MIN)
+        let bytes: i64 = self.images.iter().map(of_image).sum();
+        SCORE_MAX * (bytes.clamp(BYTES_MIN, self.most) - BYTES_MIN) / (self.most - BYTES_MIN)
     }
 }
 
