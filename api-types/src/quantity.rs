@@ -53,6 +53,11 @@ pub enum ParseError {
 
 /// Nothing finer is kept: a smaller amount is rounded up to a billionth.
 const FINEST_SCALE: i32 = -9;
+/// Exponents end here: far beyond any amount, and small enough that they can be added without care. A multiple of three, as
+/// exponents are when they are written.
+const COARSEST_SCALE: i32 = 999_999;
+/// The most digits of a mantissa.
+const MANTISSA_DIGITS: i32 = 39;
 const DECIMAL_SUFFIXES: [(&str, i32); 10] =
     [("n", -9), ("u", -6), ("m", -3), ("", 0), ("k", 3), ("M", 6), ("G", 9), ("T", 12), ("P", 15), ("E", 18)];
 const BINARY_SUFFIXES: [(&str, u32); 6] =
@@ -306,8 +311,8 @@ fn suffix(text: &str) -> Result<Suffix, ParseError> {
     }
     let digits = text.strip_prefix(['e', 'E']).ok_or(ParseError::Suffix)?;
     let exponent: i64 = digits.parse().ok().ok_or(ParseError::Suffix)?;
-    // Far beyond any amount, and small enough that exponents can be added without care.
-    let exponent = i32::try_from(exponent.clamp(-1_000_000, 1_000_000)).ok().ok_or(ParseError::Suffix)?;
+    let most = i64::from(COARSEST_SCALE);
+    let exponent = i32::try_from(exponent.clamp(-most, most)).ok().ok_or(ParseError::Suffix)?;
     Ok(Suffix::Decimal { exponent, format: Format::DecimalExponent })
 }
 
@@ -328,7 +333,7 @@ impl Pieces<'_> {
 
 fn decimal(text: &str, pieces: &Pieces<'_>, exponent: i32, format: Format) -> Result<Quantity, ParseError> {
     let (mantissa, scale) = pieces.number()?;
-    let (mantissa, scale) = not_too_fine(mantissa, scale + exponent);
+    let (mantissa, scale) = not_too_coarse(not_too_fine(mantissa, scale + exponent));
     let written_scale = i64::from(exponent) - i64::try_from(pieces.fraction.len()).unwrap_or(i64::MAX);
     // A number that upstream can take without arithmetic and that seems canonical keeps its text. "Seems": the
     // test looks at digits alone, so 1.500 and +5 are kept, too.
@@ -362,6 +367,15 @@ fn binary(text: &str, pieces: &Pieces<'_>, exponent: u32) -> Result<Quantity, Pa
         format = Format::DecimalSi;
     }
     Ok(Quantity { mantissa, scale, format, text: seems_canonical.then(|| text.into()) })
+}
+
+/// A scale that a text can say again.
+fn not_too_coarse((mantissa, scale): (i128, i32)) -> (i128, i32) {
+    if scale <= COARSEST_SCALE - MANTISSA_DIGITS {
+        return (mantissa, scale);
+    }
+    let (mantissa, scale) = without_trailing_zeros(mantissa, scale);
+    (mantissa, scale.min(COARSEST_SCALE))
 }
 
 fn not_too_fine(mantissa: i128, scale: i32) -> (i128, i32) {
@@ -538,6 +552,17 @@ mod tests {
         }
         assert_eq!(quantity("1"), quantity("1000m"));
         assert_eq!(quantity("1Mi"), quantity("1048576"));
+    }
+
+    #[test]
+    fn what_is_beyond_all_exponents_is_written_as_it_is_read_again() {
+        for text in
+            ["100e2147483647", "1400e42147483647", "1e999999", "10e999998", "1.5e1000000", "123e999000"]
+        {
+            let printed = quantity(text).to_string();
+            assert_eq!(quantity(&printed), quantity(text), "{text} and {printed}");
+            assert_eq!(quantity(&printed).to_string(), printed, "{text}");
+        }
     }
 
     #[test]
