@@ -18,6 +18,7 @@ mod event_rate_limit;
 mod extended_resource_toleration;
 mod limit_pod_hard_anti_affinity_topology;
 mod limit_ranger;
+mod mutating_policy;
 mod mutating_webhook;
 mod namespace_lifecycle;
 mod namespace_provision;
@@ -30,6 +31,7 @@ mod pod_resize_validator;
 mod pod_security;
 mod pod_toleration_restriction;
 mod pod_topology_labels;
+mod policies;
 mod policy_parameters;
 mod priority;
 mod resource_quota;
@@ -42,6 +44,7 @@ mod storage_object_in_use_protection;
 mod taint_nodes_by_condition;
 #[cfg(test)]
 mod testing;
+mod validating_policy;
 mod validating_webhook;
 mod webhook;
 
@@ -189,7 +192,9 @@ fn all(server: &Weak<Server>, configured: &selection::Configurations) -> Vec<Box
         Box::new(role_escalation::RoleEscalation(server.clone())),
         Box::new(device_access::DeviceAccess(server.clone())),
         Box::new(policy_parameters::PolicyParameters(server.clone())),
+        Box::new(mutating_policy::MutatingPolicy::new(server.clone())),
         Box::new(mutating_webhook::MutatingWebhook::new(server.clone())),
+        Box::new(validating_policy::ValidatingPolicy::new(server.clone())),
         Box::new(validating_webhook::ValidatingWebhook::new(server.clone())),
         Box::new(resource_quota::ResourceQuota::new(server, configured.resource_quota.clone())),
         Box::new(always::AlwaysDeny),

@@ -23,6 +23,8 @@ pub mod registry;
 pub mod resources;
 pub mod webhooks;
 
+mod expressions;
+
 pub mod custom;
 
 pub mod columns;

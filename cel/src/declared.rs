@@ -1,7 +1,10 @@
 //! The shape of data that expressions look into: which fields there are, of which types, and how large they may grow,
 //! which is what the cost of an expression is estimated from.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 use crate::types::{Object, Type};
 
@@ -42,6 +45,10 @@ pub(crate) enum Shape {
         name: Arc<str>,
         fields: BTreeMap<Arc<str>, Field>,
     },
+    /// An object with any fields, of dynamic type.
+    Open {
+        name: Arc<str>,
+    },
     /// A type of a library.
     Named(Type),
 }
@@ -70,7 +77,15 @@ pub struct Field {
 /// The size of the largest request; what has no limit of its own cannot be larger.
 pub(crate) const MAX_REQUEST: u64 = 3 * 1024 * 1024;
 
+/// The field of an open object.
+static ANY: LazyLock<Field> = LazyLock::new(|| Field { json: "".into(), of: Declared::any() });
+
 impl Declared {
+    /// An object with any fields, of dynamic type.
+    pub fn open(name: &str) -> Arc<Self> {
+        Arc::new(Self::new(Shape::Open { name: name.into() }, 0, 2))
+    }
+
     pub(crate) fn new(shape: Shape, max_elements: u64, min_size: u64) -> Self {
         Self { shape, max_elements, min_size, nullable: false }
     }
@@ -139,7 +154,7 @@ impl Declared {
             Shape::Duration => Type::Duration,
             Shape::List { of, .. } => Type::list(of.to_type()),
             Shape::Map(of) => Type::map(Type::String, of.to_type()),
-            Shape::Object { name, .. } => {
+            Shape::Object { name, .. } | Shape::Open { name } => {
                 Type::Object(Object { name: Arc::clone(name), declared: Some(Arc::clone(self)) })
             }
             Shape::Named(of) => of.clone(),
@@ -150,6 +165,7 @@ impl Declared {
     pub(crate) fn field(&self, name: &str) -> Option<&Field> {
         match &self.shape {
             Shape::Object { fields, .. } => fields.get(name),
+            Shape::Open { .. } => Some(&ANY),
             _ => None,
         }
     }

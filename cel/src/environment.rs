@@ -51,6 +51,7 @@ pub struct Environment {
     types: BTreeMap<String, Type>,
     json_patch: bool,
     bindings: bool,
+    open_objects: bool,
 }
 
 /// A checked expression, ready to be evaluated. May be shared between threads.
@@ -106,6 +107,13 @@ impl Environment {
     pub fn with_type(mut self, declared: &Arc<Declared>) -> Self {
         let of = declared.to_type();
         self.types.insert(of.bare_name().to_owned(), of);
+        self
+    }
+
+    /// Adds `Object`, `Object.spec` and so on: objects with any fields, as policies that change objects make them.
+    #[must_use]
+    pub fn with_open_objects(mut self) -> Self {
+        self.open_objects = true;
         self
     }
 
@@ -169,6 +177,9 @@ impl Names for Environment {
             "net.IP" => Type::Opaque("net.IP", Vec::new()),
             "net.CIDR" => Type::Opaque("net.CIDR", Vec::new()),
             "optional_type" => Type::optional(Type::Dyn),
+            _ if self.open_objects && (name == "Object" || name.starts_with("Object.")) => {
+                Declared::open(name).to_type()
+            }
             _ => return self.types.get(name).cloned(),
         })
     }

@@ -49,4 +49,4 @@ pub use eval::{Activation, EvalError, Lazy};
 pub use library::authorizer::{Authority, Question, Verdict};
 pub use source::CompileErrors;
 pub use types::Type;
-pub use value::{Duration, Timestamp, Value};
+pub use value::{Duration, List, MadeObject, Map, Timestamp, Value};

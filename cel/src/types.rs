@@ -91,6 +91,16 @@ impl Type {
         }
     }
 
+    /// As Go prints the type, which differs from how errors of the checker show it in the full names of some.
+    pub fn go_name(&self) -> String {
+        match self {
+            Self::Null | Self::Timestamp | Self::Duration => self.bare_name().to_owned(),
+            Self::List(of) => format!("list({})", of.go_name()),
+            Self::Map(key, value) => format!("map({}, {})", key.go_name(), value.go_name()),
+            other => other.to_string(),
+        }
+    }
+
     pub(crate) fn is_dyn(&self) -> bool {
         matches!(self, Self::Dyn)
     }

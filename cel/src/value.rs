@@ -208,7 +208,7 @@ impl<'v> Value<'v> {
                 Some(items) => Ok(Value::List(List::Json { items, declared: Some(declared) })),
                 None => mismatch("an array for the provided schema with type=array"),
             },
-            Shape::Map(_) | Shape::Object { .. } => match json.as_object() {
+            Shape::Map(_) | Shape::Object { .. } | Shape::Open { .. } => match json.as_object() {
                 Some(fields) => Ok(Value::Map(Map::Json { fields, declared: Some(declared) })),
                 None => mismatch("a map for the provided schema with type=object"),
             },

@@ -35,6 +35,8 @@ pub struct Reinvocation {
     again: BTreeSet<String>,
     /// The object as the webhooks left it.
     left: Option<Value>,
+    /// The same of policies.
+    pub(super) policies: super::policies::Asked,
 }
 
 // === impl Reinvocation ===

@@ -157,6 +157,57 @@ fn broken(why: impl Into<String>) -> Status {
     Status::failure(500, "", why)
 }
 
+/// A configuration laid over an object without a record of it, as policies do. What only goes as one piece must not be
+/// in it, since the rest of it would be lost unawares.
+///
+/// # Errors
+/// Why it cannot be.
+pub fn lay_over(live: &Value, applied: &Value, kind: &GroupVersionKind) -> Result<Value, String> {
+    let versions = BuiltIn { kind, convert: None };
+    let known: Option<Shape<'_>> = versions.shape(&kind.api_version());
+    // Of custom kinds nobody declared, values tell what they are.
+    let shape = match known {
+        Some(shape) => shape,
+        None => shape::Types::deduced(),
+    };
+    check::check(applied, shape, false)
+        .map_err(|why| format!("failed to convert patch object to typed object: {why}"))?;
+    let mut pieces = Vec::new();
+    find_pieces(applied, shape, String::new(), &mut pieces);
+    if !pieces.is_empty() {
+        let pieces = pieces.join(", ");
+        return Err(format!(
+            "invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: {pieces}"
+        ));
+    }
+    merge::merge(live, applied, shape).map_err(|why| format!("failed to merge patch: {why}"))
+}
+
+/// The places where a value has something that only goes as one piece.
+fn find_pieces(value: &Value, shape: Shape<'_>, path: String, pieces: &mut Vec<String>) {
+    match (shape.of(Some(value)), value) {
+        (shape::Form::Map(map), Value::Object(fields)) => {
+            if map.atomic {
+                pieces.push(path.clone());
+            }
+            for (name, value) in fields {
+                if let Some(shape) = shape.field(map, name).filter(|_| map.declares(name)) {
+                    find_pieces(value, shape, format!("{path}.{name}"), pieces);
+                }
+            }
+        }
+        (shape::Form::List(list), Value::Array(items)) => {
+            if matches!(list.items, shape::Items::Atomic) {
+                pieces.push(path.clone());
+            }
+            for (index, item) in items.iter().enumerate() {
+                find_pieces(item, shape.item(list), format!("{path}[{index}]"), pieces);
+            }
+        }
+        _ => {}
+    }
+}
+
 // === impl FieldManager ===
 
 impl FieldManager<'_> {

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{Target, gist, text};
 
 /// Expressions over a variable of dynamic type.
-pub struct Expressions;
+pub(super) struct Expressions;
 
 impl Target for Expressions {
     fn seeds(&self) -> Vec<Vec<u8>> {

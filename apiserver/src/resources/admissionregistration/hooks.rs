@@ -205,7 +205,7 @@ fn hook_faults(hook: &Hook<'_>, rules: &Rules, path: &Path) -> Faults {
     faults.extend(hook.reinvocation.and_then(|policy| reinvocation_fault(policy, path)));
     faults.extend(client_faults(hook.client, &path.child("clientConfig")));
     if rules.conditions {
-        faults.extend(condition_faults(hook.conditions, &path.child("matchConditions")));
+        faults.extend(condition_faults(hook.conditions, false, &path.child("matchConditions")));
     }
     faults
 }

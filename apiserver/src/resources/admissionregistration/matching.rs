@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use api_types::field::{BadValue, Fault, Faults, Path};
+use cel::Type;
 use k8s_openapi::api::admissionregistration::v1::{
     MatchCondition, MatchResources, NamedRuleWithOperations, RuleWithOperations,
 };
 
+use crate::expressions::{self, Setting};
 use crate::resources::shared::{
     metadata::invalid_each,
     names::{path_segment, qualified_name},
@@ -219,7 +221,8 @@ fn resource_faults(resources: &[String], path: &Path) -> Faults {
 }
 
 /// What is wrong with the conditions under which a webhook or a policy is asked.
-pub(super) fn condition_faults(conditions: &[MatchCondition], path: &Path) -> Faults {
+pub(super) fn condition_faults(conditions: &[MatchCondition], params: bool, path: &Path) -> Faults {
+    let environment = expressions::environment(Setting { params, authorizer: true, patches: false });
     let mut faults = Vec::new();
     if conditions.len() > CONDITIONS_MAX {
         faults.push(Fault::too_many(path, conditions.len(), CONDITIONS_MAX));
@@ -229,6 +232,8 @@ pub(super) fn condition_faults(conditions: &[MatchCondition], path: &Path) -> Fa
         let path = path.index(index);
         if condition.expression.trim().is_empty() {
             faults.push(Fault::required(&path.child("expression"), ""));
+        } else if let Err(why) = expressions::compile(&environment, &condition.expression, &[Type::Bool]) {
+            faults.push(Fault::invalid(&path.child("expression"), &condition.expression, why));
         }
         let (name, path) = (&condition.name, path.child("name"));
         if name.is_empty() {
@@ -299,7 +304,7 @@ mod tests {
             {"name": "-", "expression": "true"}]))
         .unwrap();
         assert_eq!(
-            texts(&condition_faults(&conditions, &Path::new("c"))),
+            texts(&condition_faults(&conditions, false, &Path::new("c"))),
             [
                 "c[1].expression: Required value",
                 r#"c[1].name: Duplicate value: "a""#,
@@ -309,7 +314,7 @@ mod tests {
         );
         let many = vec![MatchCondition::default(); 65];
         assert!(
-            texts(&condition_faults(&many, &Path::new("c")))
+            texts(&condition_faults(&many, false, &Path::new("c")))
                 .contains(&"c: Too many: 65: must have at most 64 items".to_owned())
         );
     }

@@ -9,9 +9,10 @@ use super::{
     hooks::reinvocation_fault,
     matching::{default_resources, mutating_operation_faults},
     name_warnings,
-    policies::{Policy, variable_faults},
+    policies::{Policy, expression_fault, variable_faults},
 };
 use crate::{
+    expressions::{self, Setting, Variable},
     registry::strategy::{Context, Generation, Names, Strategy},
     resources::shared::optional::{Items, Text},
 };
@@ -81,13 +82,16 @@ fn faults(object: &MutatingAdmissionPolicy, old: Option<&MutatingAdmissionPolicy
     let old = old.map(|old| policy(old.spec.as_ref().unwrap_or(&empty)));
     let path = Path::new("spec");
     let mut faults = policy(spec).faults(old.as_ref(), &path, mutating_operation_faults);
-    faults.extend(variable_faults(spec.variables.items(), &path.child("variables")));
+    let setting = Setting { params: spec.param_kind.is_some(), authorizer: true, patches: false };
+    let (wrong, variables) = variable_faults(spec.variables.items(), setting, &path.child("variables"));
+    faults.extend(wrong);
+    let setting = Setting { patches: true, ..setting };
     let mutations_path = path.child("mutations");
     if spec.mutations.items().is_empty() {
         faults.push(Fault::required(&mutations_path, "mutations must contain at least one item"));
     }
     for (index, mutation) in spec.mutations.items().iter().enumerate() {
-        faults.extend(mutation_faults(mutation, &mutations_path.index(index)));
+        faults.extend(mutation_faults(mutation, setting, &variables, &mutations_path.index(index)));
     }
     match spec.reinvocation_policy.text() {
         "" => faults.push(Fault::required(&path.child("reinvocationPolicy"), "")),
@@ -96,7 +100,7 @@ fn faults(object: &MutatingAdmissionPolicy, old: Option<&MutatingAdmissionPolicy
     faults
 }
 
-fn mutation_faults(mutation: &Mutation, path: &Path) -> Faults {
+fn mutation_faults(mutation: &Mutation, setting: Setting, variables: &[Variable], path: &Path) -> Faults {
     let apply = (
         "ApplyConfiguration",
         "applyConfiguration",
@@ -122,7 +126,11 @@ fn mutation_faults(mutation: &Mutation, path: &Path) -> Faults {
         Some(expression) if expression.text().trim().is_empty() => {
             faults.push(Fault::required(&path.child(field).child("expression"), ""));
         }
-        Some(_) => {}
+        Some(expression) => {
+            let of = if kind == "JSONPatch" { expressions::patch_type() } else { expressions::object_type() };
+            let path = path.child(field).child("expression");
+            faults.extend(expression_fault(expression.text().trim(), &[of], setting, variables, &path));
+        }
     }
     if let (_, field, Some(_)) = other {
         let detail = format!("must not be specified when patchType is {kind}");

@@ -7,10 +7,13 @@ use k8s_openapi::api::admissionregistration::v1::{
     MatchCondition, MatchResources, ParamKind, ParamRef, Variable,
 };
 
+use cel::{Program, Type};
+
 use super::{
     hooks::failure_policy_fault,
     matching::{condition_faults, resources_faults},
 };
+use crate::expressions::{self, Setting};
 use crate::resources::shared::{
     metadata::invalid_each,
     names::{dns_subdomain, dns1035_label, dns1123_subdomain, path_segment},
@@ -84,7 +87,11 @@ impl Policy<'_> {
             }
         }
         if !old.is_some_and(|old| self.has_conditions_of(old)) {
-            faults.extend(condition_faults(self.conditions.items(), &path.child("matchConditions")));
+            faults.extend(condition_faults(
+                self.conditions.items(),
+                self.parameters.is_some(),
+                &path.child("matchConditions"),
+            ));
         }
         faults
     }
@@ -125,9 +132,14 @@ fn param_kind_faults(kind: &ParamKind, path: &Path) -> Faults {
     faults
 }
 
-/// What is wrong with the variables of a policy.
-pub(super) fn variable_faults(variables: &[Variable], path: &Path) -> Faults {
+/// What is wrong with the variables of a policy; and what expressions after them may name.
+pub(super) fn variable_faults(
+    variables: &[Variable],
+    setting: Setting,
+    path: &Path,
+) -> (Faults, Vec<expressions::Variable>) {
     let mut faults = Vec::new();
+    let mut known = Vec::new();
     for (index, variable) in variables.iter().enumerate() {
         let path = path.index(index);
         if variable.name.trim().is_empty() {
@@ -136,11 +148,33 @@ pub(super) fn variable_faults(variables: &[Variable], path: &Path) -> Faults {
             let detail = "must be a valid CEL identifier";
             faults.push(Fault::invalid(&path.child("name"), &variable.name, detail));
         }
+        let path = path.child("expression");
         if variable.expression.trim().is_empty() {
-            faults.push(Fault::required(&path.child("expression"), "expression is not specified"));
+            faults.push(Fault::required(&path, "expression is not specified"));
+            continue;
         }
+        let environment = expressions::with_variables(expressions::environment(setting), &known);
+        let program = expressions::compile(&environment, &variable.expression, &[]);
+        faults.extend(program_fault(&program, &variable.expression, &path));
+        known.push(expressions::Variable { name: variable.name.clone(), program });
     }
-    faults
+    (faults, known)
+}
+
+/// What is wrong with an expression of a policy, which may name its variables.
+pub(super) fn expression_fault(
+    expression: &str,
+    types: &[Type],
+    setting: Setting,
+    variables: &[expressions::Variable],
+    path: &Path,
+) -> Option<Fault> {
+    let environment = expressions::with_variables(expressions::environment(setting), variables);
+    program_fault(&expressions::compile(&environment, expression, types), expression, path)
+}
+
+fn program_fault(program: &Result<Program, String>, expression: &str, path: &Path) -> Option<Fault> {
+    program.as_ref().err().map(|why| Fault::invalid(path, expression, why.as_str()))
 }
 
 fn is_identifier(name: &str) -> bool {
@@ -267,7 +301,7 @@ mod tests {
             {"name": " ", "expression": ""}, {"name": "in", "expression": "1"}, {"name": "1", "expression": "1"}]))
         .unwrap();
         assert_eq!(
-            texts(&variable_faults(&variables, &Path::new("v"))),
+            texts(&variable_faults(&variables, Setting::default(), &Path::new("v")).0),
             [
                 "v[1].name: Required value: name is not specified",
                 "v[1].expression: Required value: expression is not specified",

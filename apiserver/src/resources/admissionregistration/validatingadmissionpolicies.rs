@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use api_types::field::{BadValue, Fault, Faults, Path};
+use cel::Type;
 use k8s_openapi::api::admissionregistration::v1::{
     AuditAnnotation, ValidatingAdmissionPolicy, ValidatingAdmissionPolicySpec, Validation,
 };
@@ -11,10 +12,11 @@ use serde_json::Value;
 use super::{
     matching::default_resources,
     name_warnings,
-    policies::{Policy, variable_faults},
+    policies::{Policy, expression_fault, variable_faults},
 };
 use crate::{
     columns::json_path::JsonPath,
+    expressions::{Setting, Variable},
     patch::apply::Reset,
     registry::strategy::{Context, Generation, Names, Part, Strategy},
     resources::shared::{
@@ -129,7 +131,10 @@ fn faults(object: &ValidatingAdmissionPolicy, old: Option<&ValidatingAdmissionPo
     let old = old.map(|old| policy(old.spec.as_ref().unwrap_or(&empty)));
     let path = Path::new("spec");
     let mut faults = policy(spec).faults(old.as_ref(), &path, |_, _| Vec::new());
-    faults.extend(variable_faults(spec.variables.items(), &path.child("variables")));
+    let setting = Setting { params: spec.param_kind.is_some(), authorizer: true, patches: false };
+    let (wrong, variables) = variable_faults(spec.variables.items(), setting, &path.child("variables"));
+    faults.extend(wrong);
+    let judge = Judge { setting, variables };
     let (validations, validations_path) = (spec.validations.items(), path.child("validations"));
     let (annotations, annotations_path) = (spec.audit_annotations.items(), path.child("auditAnnotations"));
     if validations.is_empty() && annotations.is_empty() {
@@ -139,7 +144,7 @@ fn faults(object: &ValidatingAdmissionPolicy, old: Option<&ValidatingAdmissionPo
         }
     }
     for (index, validation) in validations.iter().enumerate() {
-        faults.extend(validation_faults(validation, &validations_path.index(index)));
+        faults.extend(judge.validation_faults(validation, &validations_path.index(index)));
     }
     if annotations.len() > ANNOTATIONS_MAX {
         let detail = format!("must not have more than {ANNOTATIONS_MAX} auditAnnotations");
@@ -148,7 +153,7 @@ fn faults(object: &ValidatingAdmissionPolicy, old: Option<&ValidatingAdmissionPo
     let mut keys = BTreeSet::new();
     for (index, annotation) in annotations.iter().enumerate() {
         let path = annotations_path.index(index);
-        faults.extend(annotation_faults(annotation, object.metadata.name.text(), &path));
+        faults.extend(judge.annotation_faults(annotation, object.metadata.name.text(), &path));
         if !keys.insert(&annotation.key) {
             faults.push(Fault::duplicate(&path.child("key"), &annotation.key));
         }
@@ -169,47 +174,71 @@ fn printed(annotations: &[AuditAnnotation]) -> BadValue {
     BadValue::Plain(format!("[{}]", printed.join(",")))
 }
 
-fn validation_faults(validation: &Validation, path: &Path) -> Faults {
-    let mut faults = Vec::new();
-    if validation.expression.trim().is_empty() {
-        faults.push(Fault::required(&path.child("expression"), "expression is not specified"));
-    }
-    let blank = |text: &str| !text.is_empty() && text.trim().is_empty();
-    let expression = validation.message_expression.text();
-    if blank(expression) {
-        let detail = "must be non-empty if specified";
-        faults.push(Fault::invalid(&path.child("messageExpression"), expression, detail));
-    }
-    let message = validation.message.text();
-    if blank(message) {
-        faults.push(Fault::invalid(&path.child("message"), message, "must be non-empty if specified"));
-    } else if message.trim().contains(['\n', '\r']) {
-        faults.push(Fault::invalid(&path.child("message"), message, "must not contain line breaks"));
-    }
-    let reasons = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
-    // The API reference lists Unauthorized too, which no server accepts.
-    if let Some(reason) = validation.reason.as_deref().filter(|reason| !reasons.contains(reason)) {
-        faults.push(Fault::not_supported(&path.child("reason"), reason, &reasons));
-    }
-    faults
+/// What expressions of a policy are judged by.
+struct Judge {
+    setting: Setting,
+    variables: Vec<Variable>,
 }
 
-fn annotation_faults(annotation: &AuditAnnotation, policy: &str, path: &Path) -> Faults {
-    let key_path = path.child("key");
-    let mut faults = if policy.is_empty() {
-        vec![Fault::invalid(&key_path, &annotation.key, "requires metadata.name be non-empty")]
-    } else {
-        let key = format!("{policy}/{}", annotation.key);
-        invalid_each(&key_path, &key, qualified_name(&key))
-    };
-    let (expression, path) = (annotation.value_expression.trim(), path.child("valueExpression"));
-    if expression.is_empty() {
-        faults.push(Fault::required(&path, "valueExpression is not specified"));
-    } else if expression.len() > ANNOTATION_EXPRESSION_LENGTH_MAX {
-        let detail = format!("must not exceed {ANNOTATION_EXPRESSION_LENGTH_MAX} bytes in length");
-        faults.push(Fault::required(&path, detail));
+impl Judge {
+    fn fault(&self, expression: &str, types: &[Type], setting: Setting, path: &Path) -> Option<Fault> {
+        expression_fault(expression, types, setting, &self.variables, path)
     }
-    faults
+
+    fn validation_faults(&self, validation: &Validation, path: &Path) -> Faults {
+        let mut faults = Vec::new();
+        if validation.expression.trim().is_empty() {
+            faults.push(Fault::required(&path.child("expression"), "expression is not specified"));
+        } else {
+            faults.extend(self.fault(
+                &validation.expression,
+                &[Type::Bool],
+                self.setting,
+                &path.child("expression"),
+            ));
+        }
+        let blank = |text: &str| !text.is_empty() && text.trim().is_empty();
+        let expression = validation.message_expression.text();
+        if blank(expression) {
+            let detail = "must be non-empty if specified";
+            faults.push(Fault::invalid(&path.child("messageExpression"), expression, detail));
+        } else if !expression.is_empty() {
+            let setting = Setting { authorizer: false, ..self.setting };
+            faults.extend(self.fault(expression, &[Type::String], setting, &path.child("messageExpression")));
+        }
+        let message = validation.message.text();
+        if blank(message) {
+            faults.push(Fault::invalid(&path.child("message"), message, "must be non-empty if specified"));
+        } else if message.trim().contains(['\n', '\r']) {
+            faults.push(Fault::invalid(&path.child("message"), message, "must not contain line breaks"));
+        }
+        let reasons = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
+        // The API reference lists Unauthorized too, which no server accepts.
+        if let Some(reason) = validation.reason.as_deref().filter(|reason| !reasons.contains(reason)) {
+            faults.push(Fault::not_supported(&path.child("reason"), reason, &reasons));
+        }
+        faults
+    }
+
+    fn annotation_faults(&self, annotation: &AuditAnnotation, policy: &str, path: &Path) -> Faults {
+        let key_path = path.child("key");
+        let mut faults = if policy.is_empty() {
+            vec![Fault::invalid(&key_path, &annotation.key, "requires metadata.name be non-empty")]
+        } else {
+            let key = format!("{policy}/{}", annotation.key);
+            invalid_each(&key_path, &key, qualified_name(&key))
+        };
+        let (expression, path) = (annotation.value_expression.trim(), path.child("valueExpression"));
+        if expression.is_empty() {
+            faults.push(Fault::required(&path, "valueExpression is not specified"));
+        } else if expression.len() > ANNOTATION_EXPRESSION_LENGTH_MAX {
+            let detail = format!("must not exceed {ANNOTATION_EXPRESSION_LENGTH_MAX} bytes in length");
+            faults.push(Fault::required(&path, detail));
+        } else if let Some(fault) = self.fault(expression, &[Type::String, Type::Null], self.setting, &path) {
+            faults.push(Fault { value: annotation.value_expression.as_str().into(), ..fault });
+        }
+        faults
+    }
 }
 
 #[cfg(test)]
