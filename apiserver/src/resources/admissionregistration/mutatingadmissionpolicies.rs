@@ -147,7 +147,7 @@ mod tests {
     use crate::resources::shared::testing::{check_create, created};
 
     fn policy(change: Value) -> Value {
-        let mut spec = json!({"reinvocationPolicy": "Never", "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}],
+        let mut spec = json!({"reinvocationPolicy": "Never", "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{op: 'test', path: '/a'}]"}}],
             "matchConstraints": {"resourceRules": [{"apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"], "operations": ["CREATE"]}]}});
         if let (Value::Object(spec), Value::Object(change)) = (&mut spec, change) {
             spec.extend(change);

@@ -284,7 +284,7 @@ mod tests {
                 policy(json!({"failurePolicy": "Odd", "paramKind": {}, "matchConstraints": {},
                     "variables": [{"name": "1", "expression": "1"}],
                     "validations": [{"expression": " ", "message": " ", "messageExpression": " ", "reason": "Odd"}, {"expression": "true", "message": "a\nb", "reason": "Invalid"}],
-                    "auditAnnotations": [{"key": "k", "valueExpression": ""}, {"key": "k", "valueExpression": "x".repeat(5121)}, {"key": "-", "valueExpression": "1"}]})),
+                    "auditAnnotations": [{"key": "k", "valueExpression": ""}, {"key": "k", "valueExpression": "x".repeat(5121)}, {"key": "-", "valueExpression": "'1'"}]})),
                 vec![
                     r#"spec.failurePolicy: Unsupported value: "Odd": supported values: "Fail", "Ignore""#,
                     "spec.paramKind.apiVersion: Required value",
@@ -309,7 +309,7 @@ mod tests {
 
     #[test]
     fn conditions_are_judged_when_they_change() {
-        let old = policy(json!({"matchConditions": [{"name": "", "expression": "1"}]}));
+        let old = policy(json!({"matchConditions": [{"name": "", "expression": "true"}]}));
         assert_eq!(check_update::<ValidatingAdmissionPolicies>(old.clone(), old.clone()), [""; 0]);
         let mut new = old.clone();
         new["spec"]["paramKind"] = json!({"apiVersion": "v1", "kind": "ConfigMap"});
