@@ -35,6 +35,7 @@ pub const TOPICS: &[&str] = &[
     "subresources",
     "auth",
     "quota",
+    "admission",
 ];
 
 /// What a replay came to.

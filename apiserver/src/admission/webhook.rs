@@ -64,10 +64,12 @@ pub(super) enum Type {
 pub(super) struct Hooks {
     server: Weak<Server>,
     of: Type,
-    /// By key of the configuration: at which revision it was parsed, and what came of it. As many as there are
-    /// configurations.
-    parsed: Mutex<BTreeMap<Arc<str>, (Revision, Arc<[Arc<Hook>]>)>>,
+    /// By key of the configuration. As many as there are configurations.
+    parsed: Mutex<BTreeMap<Arc<str>, Parsed>>,
 }
+
+/// At which revision a configuration was parsed, and what came of it.
+type Parsed = (Revision, Arc<[Arc<Hook>]>);
 
 /// One write on its way past the webhooks.
 pub(super) struct Round {

@@ -49,7 +49,7 @@ fn build(pattern: &str) -> Result<Regex, String> {
     RegexBuilder::new(&translated)
         .nest_limit(DEPTH_MAX + 1)
         .build()
-        .map_err(|_| error("expression too large", pattern))
+        .map_err(|_beyond_its_bounds| error("expression too large", pattern))
 }
 
 fn error(what: &str, part: &str) -> String {

@@ -38,7 +38,7 @@ fn types_and_limits_are_told_in_upstreams_words() {
             ],
         ),
         (
-            string.clone(),
+            string,
             json!("äöüß"),
             vec![
                 "spec.a: Too long: may not be more than 3 bytes",
@@ -69,7 +69,7 @@ fn types_and_limits_are_told_in_upstreams_words() {
             vec!["spec.a: Invalid value: 0: spec.a in body should be greater than or equal to 1"],
         ),
         (
-            integer.clone(),
+            integer,
             json!(1.5),
             vec![
                 r#"spec.a: Invalid value: "number": spec.a in body must be of type integer: "number""#,
@@ -100,7 +100,7 @@ fn types_and_limits_are_told_in_upstreams_words() {
             vec!["spec.a: Invalid value: 0: spec.a in body should have at least 1 items"],
         ),
         (
-            list.clone(),
+            list,
             json!(["a", 1, "c"]),
             vec![
                 r#"spec.a[1]: Invalid value: "integer": spec.a[1] in body must be of type string: "integer""#,
@@ -112,7 +112,7 @@ fn types_and_limits_are_told_in_upstreams_words() {
             json!({"x": "y"}),
             vec![r#"spec.a.x: Invalid value: "string": spec.a.x in body must be of type integer: "string""#],
         ),
-        (map.clone(), json!({"x": 1, "y": 2}), vec!["spec.a: Too many: 2: must have at most 1 item"]),
+        (map, json!({"x": 1, "y": 2}), vec!["spec.a: Too many: 2: must have at most 1 item"]),
         (
             json!({"x-kubernetes-int-or-string": true}),
             json!(true),

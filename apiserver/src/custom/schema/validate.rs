@@ -532,10 +532,8 @@ fn junctor_outcome(schema: &Structural, value: &Value, place: &Place<'_>) -> Out
             Limit::AnyOf(schemas) => outcome.merge(any_of(schemas, value, place)),
             Limit::OneOf(schemas) => outcome.merge(one_of(schemas, value, place)),
             Limit::AllOf(schemas) => outcome.merge(all_of(schemas, value, place)),
-            Limit::Not(schema) => {
-                if judge(schema, value, *place, None).is_valid() {
-                    outcome.findings.push(junctor_finding(place, "must not validate the schema (not)"));
-                }
+            Limit::Not(schema) if judge(schema, value, *place, None).is_valid() => {
+                outcome.findings.push(junctor_finding(place, "must not validate the schema (not)"));
             }
             _ => {}
         }
