@@ -221,7 +221,7 @@ impl Attributes {
     pub fn of(call: &Call, operation: Operation, object: Value, old: Arc<Value>) -> Self {
         Self {
             operation,
-            kind: call.served.storage.resource.kind(),
+            kind: call.served.rules().kind(),
             resource: call.served.resource.resource(),
             version: call.served.names().version.to_owned(),
             subresource: call.subresource.clone(),

@@ -163,6 +163,7 @@ async fn tell(server: &Server, name: &str, obstacle: &Obstacle) -> Result<(), St
         manager: MANAGER.to_owned(),
         options: Value::Null,
         warnings: Warnings::default(),
+        answers: crate::custom::ownership::Answers::default(),
     };
     let plan = Plan { part: Part::Status, create_missing: false, uid_precondition: false, owned: false };
     let change = |old: Option<&Value>| {

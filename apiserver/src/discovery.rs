@@ -1,8 +1,8 @@
 //! What is served, told to clients: `/api`, `/apis` and everything beneath them that is not an object.
 //!
 //! [`Discovery`] is a snapshot, made of one [`ServedVersion`] for each group and version. The built-in ones come from
-//! the catalogue ([`builtin`]). [`Discovery::with`] and [`Discovery::without`] make another snapshot that shares everything
-//! that did not change, for versions that join and leave at run time; nothing does yet.
+//! the catalogue ([`builtin`]). [`Discovery::exchange`] makes another snapshot that shares everything that did not change, for
+//! versions that join and leave at run time: those of custom resources.
 //! Documents are rendered when first asked for and kept with the part of the snapshot they depend on.
 //!
 //! Invariant: no I/O, no routing, no negotiation. All documents are compact JSON without a newline at the end.
@@ -14,7 +14,8 @@ pub mod version;
 mod version_order;
 
 use std::{
-    cmp::Reverse,
+    cmp::{Ordering, Reverse},
+    collections::BTreeSet,
     sync::{Arc, OnceLock},
 };
 
@@ -187,33 +188,39 @@ impl Discovery {
     /// A snapshot of these groups and versions.
     pub fn new(versions: impl IntoIterator<Item = Arc<ServedVersion>>) -> Self {
         let mut versions: Vec<_> = versions.into_iter().collect();
-        versions.sort_by(|one, other| {
-            let (one_name, other_name) = (&one.group_version, &other.group_version);
-            one_name
-                .group
-                .cmp(&other_name.group)
-                .then(other.priority.version.cmp(&one.priority.version))
-                .then_with(|| compare_versions(&other_name.version, &one_name.version))
-        });
+        versions.sort_by(|one, other| order(one, other));
         Self { versions, ..Self::default() }
     }
 
-    /// The next snapshot, in which this group and version is served so.
+    /// The next snapshot, in which some groups and versions are not served, and others are served so.
     #[must_use]
-    pub fn with(&self, version: Arc<ServedVersion>) -> Self {
-        let others = self.versions.iter().filter(|it| it.group_version != version.group_version).cloned();
-        Self::new(others.chain([Arc::clone(&version)]).collect::<Vec<_>>())
-    }
-
-    /// The next snapshot, in which this group and version is not served.
-    #[must_use]
-    pub fn without(&self, group_version: &GroupVersion) -> Self {
-        Self::new(self.versions.iter().filter(|it| it.group_version != *group_version).cloned())
+    pub fn exchange(&self, absent: &[GroupVersion], mut present: Vec<Arc<ServedVersion>>) -> Self {
+        let changed: BTreeSet<&GroupVersion> =
+            absent.iter().chain(present.iter().map(|it| &it.group_version)).collect();
+        let kept = self.versions.iter().filter(|it| !changed.contains(&it.group_version)).cloned();
+        let mut kept = kept.collect::<Vec<_>>().into_iter().peekable();
+        drop(changed);
+        present.sort_by(|one, other| order(one, other));
+        // Both are in order already.
+        let mut versions = Vec::with_capacity(self.versions.len() + present.len());
+        for version in present {
+            while let Some(before) = kept.next_if(|it| order(it, &version).is_lt()) {
+                versions.push(before);
+            }
+            versions.push(version);
+        }
+        versions.extend(kept);
+        Self { versions, ..Self::default() }
     }
 
     /// The resources of a group and version, if it is served.
     pub fn version(&self, group: &str, version: &str) -> Option<&Arc<ServedVersion>> {
-        self.versions.iter().find(|it| it.group_version.group == group && it.group_version.version == version)
+        let start = self.versions.partition_point(|it| it.group_version.group.as_str() < group);
+        self.versions
+            .get(start..)?
+            .iter()
+            .take_while(|it| it.group_version.group == group)
+            .find(|it| it.group_version.version == version)
     }
 
     /// All groups and versions.
@@ -312,6 +319,16 @@ impl Discovery {
         }
         paths
     }
+}
+
+/// By group and, within one, by preference.
+fn order(one: &ServedVersion, other: &ServedVersion) -> Ordering {
+    let (one_name, other_name) = (&one.group_version, &other.group_version);
+    one_name
+        .group
+        .cmp(&other_name.group)
+        .then(other.priority.version.cmp(&one.priority.version))
+        .then_with(|| compare_versions(&other_name.version, &one_name.version))
 }
 
 fn group_name(versions: &[Arc<ServedVersion>]) -> &str {

@@ -102,6 +102,7 @@ impl Objects for OwnObjects {
                 manager: "kube-apiserver".to_owned(),
                 options: Value::Null,
                 warnings: Warnings::default(),
+                answers: crate::custom::ownership::Answers::default(),
             };
             let plan =
                 Plan { part: Part::Main, create_missing: false, uid_precondition: false, owned: false };

@@ -26,6 +26,7 @@ pub mod webhooks;
 mod expressions;
 
 pub mod custom;
+pub mod webhooks;
 
 pub mod columns;
 pub mod discovery;

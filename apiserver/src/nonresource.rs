@@ -1,15 +1,18 @@
 //! Paths that are not about a resource: discovery, OpenAPI, health, version, metrics.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use api_types::status::{Details, Status};
+use api_types::{
+    kind::GroupVersion,
+    status::{Details, Status},
+};
 use bytes::Bytes;
 use http::{HeaderValue, Method, header, request::Parts};
 use parking_lot::Mutex;
 
 use crate::{
     authn::openid,
-    discovery::{self, Discovery, builtin},
+    discovery::{self, Discovery, ServedVersion, builtin},
     http::{
         info::RequestInfo,
         negotiate::{self, Format, Media},
@@ -17,7 +20,7 @@ use crate::{
         respond::{self, Answer},
     },
     observe::{health::Endpoint, metrics},
-    openapi::{self, OpenApi},
+    openapi::{self, OpenApi, Part},
     registry::catalogue::Catalogue,
     server::Server,
 };
@@ -27,6 +30,9 @@ use crate::{
 pub struct Documents {
     discovery: Mutex<Arc<Discovery>>,
     openapi: Mutex<Arc<OpenApi>>,
+    /// What is there from the start, and stays.
+    built_in: BTreeSet<GroupVersion>,
+    built_in_groups: BTreeSet<String>,
 }
 
 // === impl Documents ===
@@ -36,10 +42,50 @@ impl Documents {
     pub fn new(catalogue: &Catalogue) -> Self {
         let resources: Vec<_> = catalogue.all().iter().map(|served| Arc::clone(&served.resource)).collect();
         let discovery = builtin::discovery(&resources);
+        let built_in: BTreeSet<_> = discovery.versions().map(|it| it.group_version().clone()).collect();
         Self {
+            built_in_groups: built_in.iter().map(|it| it.group.clone()).collect(),
+            built_in,
             openapi: Mutex::new(Arc::new(OpenApi::built_in(&discovery))),
             discovery: Mutex::new(Arc::new(discovery)),
         }
+    }
+
+    /// Whether a group and version is there from the start.
+    pub fn is_built_in(&self, group: &str, version: &str) -> bool {
+        self.built_in.contains(&GroupVersion::new(group, version))
+    }
+
+    /// Describes groups and versions that are served now, and takes others out. Costs what changes.
+    pub fn exchange(
+        &self,
+        present: Vec<(Arc<ServedVersion>, Part)>,
+        absent: &[GroupVersion],
+        groups_absent: &[String],
+    ) {
+        if present.is_empty() && absent.is_empty() && groups_absent.is_empty() {
+            return;
+        }
+        let mut parts = Vec::new();
+        let mut versions = Vec::new();
+        let mut groups = BTreeSet::new();
+        for (version, part) in present {
+            let group = &version.group_version().group;
+            if !self.built_in_groups.contains(group) && groups.insert(group.clone()) {
+                parts.push(Part::group(group));
+            }
+            parts.push(part);
+            versions.push(version);
+        }
+        let gone = groups_absent.iter().filter(|group| !self.built_in_groups.contains(*group));
+        let gone: Vec<String> =
+            gone.map(|group| format!("apis/{group}")).chain(absent.iter().map(openapi::path_of)).collect();
+        {
+            let mut openapi = self.openapi.lock();
+            *openapi = Arc::new(openapi.exchange(&gone, parts));
+        }
+        let mut discovery = self.discovery.lock();
+        *discovery = Arc::new(discovery.exchange(absent, versions));
     }
 
     /// How it is described now.

@@ -5,7 +5,7 @@
 //! `k8s_openapi`. Documents are made when first asked for, which costs some ten milliseconds of computing each (do it
 //! off the reactor), and are kept compressed.
 //!
-//! Invariant: no I/O, no routing. A snapshot never changes; [`OpenApi::with`] and [`OpenApi::without`] make the next.
+//! Invariant: no I/O, no routing. A snapshot never changes; [`OpenApi::exchange`] makes the next.
 //! See the API concepts' "OpenAPI V3" and the OpenAPI specifications.
 
 mod components;
@@ -31,6 +31,7 @@ use api_types::{
     schema::schema,
 };
 use bytes::Bytes;
+use imbl::OrdMap;
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha512};
@@ -81,7 +82,7 @@ pub struct Document {
 /// All documents, at one moment.
 #[derive(Debug, Default)]
 pub struct OpenApi {
-    parts: BTreeMap<String, Arc<Part>>,
+    parts: OrdMap<String, Arc<Part>>,
     index: OnceLock<Document>,
     v2: OnceLock<Document>,
     v2_protobuf: OnceLock<Document>,
@@ -135,16 +136,17 @@ impl OpenApi {
         Self { parts: parts.into_iter().map(|part| (part.path.clone(), part)).collect(), ..Self::default() }
     }
 
-    /// The next snapshot, with these parts in place of those that had their paths.
+    /// The next snapshot, without the parts at some paths, and with these parts in place of those that had theirs.
     #[must_use]
-    pub fn with(&self, parts: impl IntoIterator<Item = Arc<Part>>) -> Self {
-        Self::of(self.parts.values().cloned().chain(parts))
-    }
-
-    /// The next snapshot, without the part at this path.
-    #[must_use]
-    pub fn without(&self, path: &str) -> Self {
-        Self::of(self.parts.values().filter(|part| part.path != path).cloned())
+    pub fn exchange(&self, absent: &[String], present: impl IntoIterator<Item = Part>) -> Self {
+        let mut parts = self.parts.clone();
+        for path in absent {
+            parts.remove(path);
+        }
+        for part in present {
+            parts.insert(part.path.clone(), Arc::new(part));
+        }
+        Self { parts, ..Self::default() }
     }
 
     /// Answers `/openapi/v3`.
@@ -339,7 +341,8 @@ impl Part {
     }
 }
 
-fn path_of(group_version: &GroupVersion) -> String {
+/// Where a group and version is described, beneath `/openapi/v3/`.
+pub fn path_of(group_version: &GroupVersion) -> String {
     operations::root(group_version).trim_start_matches('/').to_owned()
 }
 

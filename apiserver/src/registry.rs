@@ -19,7 +19,7 @@ pub mod strategy;
 pub mod update;
 pub mod warnings;
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use api_types::{
     object::ObjectExt,
@@ -32,7 +32,12 @@ use runtime::Runtime;
 use serde_json::Value;
 use store::{Backend, Entry, Revision, cache};
 
-use crate::{admission::Chain, authn::user::User, observe::journal::Journal};
+use crate::{
+    admission::Chain,
+    authn::user::User,
+    custom::{controller, ownership::Answers},
+    observe::journal::Journal,
+};
 use catalogue::{Catalogue, Served};
 use warnings::Warnings;
 
@@ -78,6 +83,8 @@ pub struct Call {
     pub options: Value,
     /// What the caller should know.
     pub warnings: Warnings,
+    /// What webhooks that convert were asked in the course of it.
+    pub answers: Answers,
 }
 
 /// What a write led to.
@@ -121,6 +128,12 @@ impl Call {
         names.group.is_empty() && names.plural == "namespaces"
     }
 
+    /// Whether this is about a CustomResourceDefinition.
+    pub fn is_definition(&self) -> bool {
+        let names = self.served.names();
+        names.group == controller::GROUP && names.plural == controller::PLURAL
+    }
+
     fn scope(&self) -> &str {
         if self.served.resource.names().namespaced { &self.namespace } else { "" }
     }
@@ -146,11 +159,25 @@ impl Registry {
     /// 404; 500 and 503 for trouble with the store.
     pub async fn current(&self, call: &Call) -> Result<Current, Status> {
         let entry = self.backend.get(&call.key(&call.name)).await.map_err(|error| store_failure(&error))?;
-        entry.map_or_else(|| Err(call.not_found()), |entry| read(call, &entry))
+        match entry {
+            Some(entry) => read(call, &entry).await,
+            None => Err(call.not_found()),
+        }
     }
 
-    /// The bytes to store: everything but the resource version, in field order.
-    fn encode(&self, served: &Served, object: &mut Value) -> Bytes {
+    /// The bytes to store: everything but the resource version, in field order, in the version that is stored.
+    ///
+    /// # Errors
+    /// 500 if a webhook that converts fails.
+    async fn encode(&self, served: &Served, object: &mut Value) -> Result<Bytes, Status> {
+        let converted = served.before_storing(object).await?;
+        Ok(match converted {
+            Some(mut converted) => Self::encode_stored(served, &mut converted),
+            None => Self::encode_stored(served, object),
+        })
+    }
+
+    fn encode_stored(served: &Served, object: &mut Value) -> Bytes {
         let version = object.meta_mut().remove("resourceVersion");
         let bytes = Bytes::from(match served.storage.resource.schema() {
             Some(schema) => wire::json::encode(object, schema),
@@ -190,12 +217,11 @@ impl Registry {
 ///
 /// # Errors
 /// 500 if it cannot be read.
-fn read(call: &Call, entry: &Entry) -> Result<Current, Status> {
-    let unreadable = |error: &dyn fmt::Display| {
+async fn read(call: &Call, entry: &Entry) -> Result<Current, Status> {
+    let object = call.served.storage.read(&entry.value).map_err(|error| {
         Status::internal(format!("the object at {} cannot be read: {error}", entry.key))
-    };
-    let json = call.served.storage.form.json(&entry.value).map_err(|error| unreadable(&error))?;
-    let mut object: Value = serde_json::from_slice(&json).map_err(|error| unreadable(&error))?;
+    })?;
+    let mut object = call.served.after_reading(object).await?;
     object.set_meta("resourceVersion", entry.revision.to_string());
     Ok(Current { object, revision: entry.revision })
 }

@@ -4,7 +4,7 @@
 //! follow from the entries here. A test compares the folder with the table.
 
 mod admissionregistration;
-mod apiextensions;
+pub(crate) mod apiextensions;
 mod apiregistration;
 mod apps;
 mod authentication;

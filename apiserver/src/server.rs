@@ -26,6 +26,7 @@ use crate::{
     },
     availability, bootstrap,
     components::Components,
+    custom::{self, Definitions},
     feeds,
     http::{
         compress,
@@ -95,6 +96,8 @@ pub struct Server {
     started: Hook,
     /// Discovery and OpenAPI documents.
     pub documents: nonresource::Documents,
+    /// The definitions of custom resources.
+    pub definitions: Arc<Definitions>,
 }
 
 /// The identity of a caller inside the process, who needs no credentials. Only code can attach it to a request; nothing
@@ -150,6 +153,7 @@ impl Server {
                 recent_events: forms::Recent::default(),
                 started,
                 documents,
+                definitions: Arc::default(),
                 registry,
                 authorizer,
                 rbac,
@@ -166,6 +170,7 @@ impl Server {
     /// Trouble with the store.
     pub async fn start(self: &Arc<Self>) -> Result<(), Status> {
         feeds::start(self).await;
+        custom::controller::start(self).await;
         startup::start(self).await?;
         availability::start(self);
         self.started.done();
@@ -208,7 +213,12 @@ impl Server {
         if !info.resource_request {
             return nonresource::answer(self, &parts, &info, &query).await;
         }
-        let Some(served) = self.registry.catalogue.find(&info.group, &info.version, &info.resource) else {
+        let served = match self.registry.catalogue.find(&info.group, &info.version, &info.resource) {
+            Some(served) => Some(served),
+            None => self.definitions.find_late(self, &info.group, &info.version, &info.resource).await,
+        };
+        let served = served.filter(|served| served.is_for(&info.verb, &info.namespace));
+        let Some(served) = served else {
             let known = self.documents.discovery().version(&info.group, &info.version).is_some();
             return if known {
                 Err(Status::no_such_path())

@@ -149,5 +149,6 @@ fn call(server: &Server, item: &Item) -> Option<Call> {
         manager: item.manager.to_owned(),
         options: Value::Null,
         warnings: Warnings::default(),
+        answers: crate::custom::ownership::Answers::default(),
     })
 }

@@ -26,6 +26,7 @@ use serde_json::Value;
 
 use crate::{
     authn::user::User,
+    custom::ownership::Answers,
     http::{
         body,
         info::RequestInfo,
@@ -162,6 +163,7 @@ impl Asked {
             manager: options.manager(self.header(header::USER_AGENT)),
             options: options.raw.clone(),
             warnings: self.warnings.clone(),
+            answers: Answers::default(),
         }
     }
 
@@ -202,6 +204,8 @@ impl Asked {
         shape::Shape::of(self)?.answer(code, &json, schema, server.runtime.clock.now())
     }
 }
+
+pub(crate) use self::patch::go_print;
 
 /// The schema of an object that says itself what it is.
 pub fn meta_schema(object: &Value) -> Option<TypeRef> {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use api_types::kind::{GroupVersion, GroupVersionKind};
 
 use super::{Discovery, Freshness, Priority, ServedResource, ServedSubresource, ServedVersion};
-use crate::registry::strategy::{Names, Resource};
+use crate::registry::strategy::{Called, Resource};
 
 /// A part of a resource besides `status`.
 struct Part {
@@ -125,7 +125,7 @@ pub fn priority(group: &str, version: &str) -> Option<Priority> {
 }
 
 /// What a built-in kind's objects are stored as.
-pub fn stored_as(names: &Names) -> GroupVersionKind {
+pub fn stored_as(names: &Called<'_>) -> GroupVersionKind {
     let (group, version) = STORED_ELSEWHERE
         .iter()
         .find(|(group, resource, _)| *group == names.group && *resource == names.plural)
@@ -179,8 +179,8 @@ fn served(resource: &dyn Resource) -> ServedResource {
         kind: names.kind.to_owned(),
         namespaced: names.namespaced,
         verbs: owned(verbs),
-        short: owned(names.short),
-        categories: owned(names.categories),
+        short: owned(&resource.short()),
+        categories: owned(&resource.categories()),
         stored_as: (verbs.contains(&"create") && verbs.contains(&"get")).then(|| stored_as(&names)),
         subresources,
         spells_out_kind: false,

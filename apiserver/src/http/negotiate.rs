@@ -117,6 +117,17 @@ pub fn not_acceptable() -> Status {
     Status::failure(406, "NotAcceptable", format!("only the following media types are accepted: {ACCEPTED}"))
 }
 
+/// The 406 for objects of custom kinds, or lists of them, in protobuf.
+pub fn no_protobuf(what: &str) -> Status {
+    Status::failure(
+        406,
+        "NotAcceptable",
+        format!(
+            "object *unstructured.{what} does not implement the protobuf marshalling interface and cannot be encoded to a protobuf message"
+        ),
+    )
+}
+
 /// The 406 for events in a form that has no end marks between them.
 pub fn not_streamable() -> Status {
     let streamed = [Format::Json, Format::Protobuf].map(|it| format!("{};stream=watch", it.content_type()));

@@ -3,7 +3,8 @@
 //! In 2.0 what `kubectl` cannot read is left out: it takes a type it does not understand for one without fields.
 
 use api_types::kind::GroupVersionKind;
-use serde_json::{Map, Value, json, value::RawValue};
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
 
 use super::{
     components::{Dialect, describe, kind, object},
@@ -20,8 +21,8 @@ pub struct CustomKind {
     pub list_kind: String,
     /// The name of the resource.
     pub plural: String,
-    /// `openAPIV3Schema`, if it is structural.
-    pub schema: Option<Box<RawValue>>,
+    /// `openAPIV3Schema` as JSON, if it is structural.
+    pub schema: Option<Bytes>,
     /// `selectableFields`: the JSON paths.
     pub selectable_fields: Vec<String>,
 }
@@ -49,7 +50,7 @@ pub(super) fn definitions(
     let common = Common { dialect, descriptions };
 
     let mut definition = match &custom.schema {
-        Some(schema) => object(serde_json::from_str(schema.get()).unwrap_or_default()),
+        Some(schema) => object(serde_json::from_slice(schema).unwrap_or_default()),
         None => Map::new(),
     };
     let open = definition.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true));

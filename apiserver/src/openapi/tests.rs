@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use serde_json::{Map, value::RawValue};
+use serde_json::Map;
 
 use super::*;
 use crate::{
@@ -344,7 +344,7 @@ fn the_protobuf_form_has_what_the_json_form_has() {
     assert_eq!(field(field(spec, 2), 1), b"#/definitions/io.k8s.api.apps.v1.DeploymentSpec");
 }
 
-fn foo(schema: Option<Value>) -> Arc<Part> {
+fn foo(schema: Option<Value>) -> Part {
     let verbs = |list: &str| list.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let resource = ServedResource {
         name: "foos".to_owned(),
@@ -374,10 +374,10 @@ fn foo(schema: Option<Value>) -> Arc<Part> {
         kind: "Foo".to_owned(),
         list_kind: "FooList".to_owned(),
         plural: "foos".to_owned(),
-        schema: schema.map(|schema| RawValue::from_string(schema.to_string()).unwrap()),
+        schema: schema.map(|schema| schema.to_string().into()),
         selectable_fields: vec![".spec.color".to_owned()],
     };
-    Arc::new(Part::custom(Arc::new(served), vec![kind]))
+    Part::custom(Arc::new(served), vec![kind])
 }
 
 fn schema_of_foo() -> Value {
@@ -402,7 +402,7 @@ fn schema_of_foo() -> Value {
 
 #[test]
 fn a_custom_kind_is_described_like_any_other() {
-    let openapi = BUILT_IN.with([foo(Some(schema_of_foo()))]);
+    let openapi = BUILT_IN.exchange(&[], [foo(Some(schema_of_foo()))]);
     let document = body(&openapi.part("apis/stable.example.com/v1", None, None));
     assert_no_reference_dangles(&document, "custom");
     let paths = document["paths"].as_object().unwrap();
@@ -428,13 +428,13 @@ fn a_custom_kind_is_described_like_any_other() {
         "#/components/schemas/com.example.stable.v1.Foo"
     );
 
-    let gone = openapi.without("apis/stable.example.com/v1");
+    let gone = openapi.exchange(&["apis/stable.example.com/v1".to_owned()], []);
     assert_eq!(gone.part("apis/stable.example.com/v1", None, None), Answer::NotFound);
 }
 
 #[test]
 fn the_older_form_leaves_out_of_custom_kinds_what_kubectl_cannot_read() {
-    let document = body(&BUILT_IN.with([foo(Some(schema_of_foo()))]).v2(None));
+    let document = body(&BUILT_IN.exchange(&[], [foo(Some(schema_of_foo()))]).v2(None));
     assert_no_reference_dangles(&document, "custom 2.0");
     let spec = &document["definitions"]["com.example.stable.v1.Foo"]["properties"]["spec"];
     assert_eq!(spec["required"], json!(["color"]), "what may be null need not be there");
@@ -443,7 +443,7 @@ fn the_older_form_leaves_out_of_custom_kinds_what_kubectl_cannot_read() {
     assert_eq!(spec["properties"]["port"], json!({"x-kubernetes-int-or-string": true}));
     let unknown = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     for (schema, openapi) in
-        [(None, BUILT_IN.with([foo(None)])), (Some(()), BUILT_IN.with([foo(Some(unknown))]))]
+        [(None, BUILT_IN.exchange(&[], [foo(None)])), (Some(()), BUILT_IN.exchange(&[], [foo(Some(unknown))]))]
     {
         let document = body(&openapi.v2(None));
         let foo = &document["definitions"]["com.example.stable.v1.Foo"];
@@ -453,8 +453,8 @@ fn the_older_form_leaves_out_of_custom_kinds_what_kubectl_cannot_read() {
 
 #[test]
 fn a_change_of_a_custom_kind_changes_its_hash_and_no_other() {
-    let one = BUILT_IN.with([foo(None)]);
-    let two = one.with([foo(Some(schema_of_foo()))]);
+    let one = BUILT_IN.exchange(&[], [foo(None)]);
+    let two = one.exchange(&[], [foo(Some(schema_of_foo()))]);
     let hash = |openapi: &OpenApi, path: &str| openapi.parts[path].hash.clone();
     assert_ne!(hash(&one, "apis/stable.example.com/v1"), hash(&two, "apis/stable.example.com/v1"));
     assert_eq!(hash(&one, "apis/apps/v1"), hash(&two, "apis/apps/v1"));

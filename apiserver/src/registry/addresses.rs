@@ -195,7 +195,7 @@ impl Registry {
         let mut object = allocation::ip_address_object(ip, service).to_value();
         self.fill_new(&call, &mut object);
         let mut object = self.normalise(&call.served, object)?;
-        let bytes = self.encode(&call.served, &mut object);
+        let bytes = self.encode(&call.served, &mut object).await?;
         match self.backend.create(&call.key(&call.name), bytes, None).await {
             Ok(_) => Ok(true),
             Err(store::Error::Exists(_)) => Ok(false),

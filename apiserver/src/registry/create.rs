@@ -41,7 +41,10 @@ impl Registry {
         }
         call.warnings.extend(metadata::repeated_owners(&mut object));
         if !owned {
-            self.track(call, Part::Main, None, &mut object);
+            self.track(call, Part::Main, None, &mut object).await?;
+        }
+        if let Some(why) = call.served.resource.refuses_new() {
+            return Err(Status::forbidden(&call.served.resource.resource(), object.name(), why));
         }
         let named = Call { name: object.name().to_owned(), ..call.clone() };
         let mut attributes =
@@ -91,7 +94,7 @@ impl Registry {
         object: Value,
         attributes: &mut Attributes,
     ) -> Result<(Value, Option<Bytes>), Status> {
-        let kind = call.served.storage.resource.as_ref();
+        let kind = call.served.rules().as_ref();
         let checked = kind.check_create(&call.context(self), object).map_err(Status::internal)?;
         let name = checked.object.name().to_owned();
         // Kinds look at the metadata too; what passed them is looked at once more, as upstream does.
@@ -125,7 +128,7 @@ impl Registry {
                 Some(_) => Err(Status::already_exists(&resource, name)),
             };
         }
-        let bytes = self.encode(&call.served, object);
+        let bytes = self.encode(&call.served, object).await?;
         match self.backend.create(&key, bytes.clone(), call.served.storage.ttl()).await {
             Ok(revision) => {
                 object.set_meta("resourceVersion", revision.to_string());
@@ -152,8 +155,8 @@ pub(super) fn refuse(call: &Call, name: &str, faults: Faults) -> Result<(), Stat
     if faults.is_empty() {
         return Ok(());
     }
-    // Told of the kind that is stored, whatever it was addressed as.
-    Err(Status::invalid(&call.served.storage.resource.kind(), name, &faults))
+    // Told of the kind whose rules hold, whatever it was addressed as.
+    Err(Status::invalid(&call.served.rules().kind(), name, &faults))
 }
 
 fn exhausted(status: Status) -> Status {

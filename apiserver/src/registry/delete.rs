@@ -10,7 +10,14 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{ATTEMPTS, Call, Current, Registry, store_failure, strategy::Dependents, time};
-use crate::admission::{Attributes, Operation};
+use crate::{
+    admission::{Attributes, Operation},
+    custom::{
+        condition::{Change, condition},
+        controller,
+        definition::CLEANUP,
+    },
+};
 
 /// The finalizer that keeps dependents when their owner goes.
 pub const ORPHAN: &str = "orphan";
@@ -100,9 +107,12 @@ impl Registry {
     }
 
     fn step(&self, call: &Call, options: &Options, object: &Value) -> Step {
-        let kind = call.served.storage.resource.as_ref();
+        let kind = call.served.rules().as_ref();
         if call.is_namespace() {
             return namespace_step(call, options, object);
+        }
+        if call.is_definition() && !object.is_terminating() {
+            return definition_step(call, object);
         }
         let mut marked = object.clone();
         let asked = options.grace_period.map(|seconds| if seconds < 0 { 1 } else { seconds });
@@ -162,12 +172,10 @@ impl Registry {
                 Ok(Some(self.answer(call, &object, then_remove)))
             };
         }
-        match self.put(call, &mut object, current.revision).await {
-            Ok(None) => Ok(None),
-            Ok(Some(revision)) if then_remove => self.remove(call, Current { object, revision }).await,
-            Ok(Some(_)) => Ok(Some(self.answer(call, &object, false))),
-            Err(store::Error::NotFound(_)) => Err(call.not_found()),
-            Err(error) => Err(store_failure(&error)),
+        match self.put(call, &mut object, current.revision).await? {
+            None => Ok(None),
+            Some(revision) if then_remove => self.remove(call, Current { object, revision }).await,
+            Some(_) => Ok(Some(self.answer(call, &object, false))),
         }
     }
 
@@ -190,7 +198,7 @@ impl Registry {
 
     /// The object where the kind answers with it or where it is not gone, a Status that names it otherwise.
     fn answer(&self, call: &Call, object: &Value, gone: bool) -> Deleted {
-        let kind = call.served.storage.resource.as_ref();
+        let kind = call.served.rules().as_ref();
         let is_status = gone && !kind.returns_deleted();
         let answer = if is_status {
             let resource = call.served.resource.resource();
@@ -210,7 +218,7 @@ impl Registry {
 
     /// Tells the caller what their choice of options leads to, whether there is anything to delete or not.
     pub fn warn_of_delete(&self, call: &Call, options: &Options) {
-        let kind = call.served.storage.resource.as_ref();
+        let kind = call.served.rules().as_ref();
         if kind.names().kind == "Job" && options.propagation.is_none() && options.orphan_dependents.is_none()
         {
             call.warnings.add(
@@ -242,13 +250,32 @@ fn namespace_step(call: &Call, options: &Options, object: &Value) -> Step {
     Step::Mark { object: marked, then_remove: false }
 }
 
+/// A definition that goes takes its objects with it: it waits for them, and says so.
+fn definition_step(call: &Call, object: &Value) -> Step {
+    let mut marked = object.clone();
+    marked.set_meta("deletionTimestamp", time(call.now));
+    let mut finalizers = object.finalizers();
+    if !finalizers.contains(&CLEANUP) {
+        finalizers.push(CLEANUP);
+    }
+    marked.set_meta("finalizers", json!(finalizers));
+    let pending = condition(
+        "Terminating",
+        "True",
+        "InstanceDeletionPending",
+        "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+    );
+    controller::apply(&mut marked, &Change { set: vec![pending], ..Change::default() }, call.now);
+    Step::Mark { object: marked, then_remove: false }
+}
+
 /// Finds that the object is the one the caller means.
 ///
 /// # Errors
 /// 409
 pub fn check(call: &Call, options: &Options, current: &Current) -> Result<(), Status> {
     // The resource of this conflict is the kind, as upstream has it.
-    let kind = call.served.storage.resource.kind();
+    let kind = call.served.rules().kind();
     let resource = api_types::kind::GroupResource::new(&kind.group, &kind.kind);
     let object = &current.object;
     if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != object.uid()) {

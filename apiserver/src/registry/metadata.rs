@@ -23,7 +23,7 @@ impl Registry {
         }
         object.set_meta("creationTimestamp", time(call.now));
         object.set_meta("uid", self.runtime.random.uuid().to_string());
-        if let Some(first) = call.served.storage.resource.generation().first() {
+        if let Some(first) = call.served.rules().generation().first() {
             object.set_meta("generation", first);
         }
     }

@@ -4,7 +4,10 @@ use api_types::status::Status;
 use serde_json::Value;
 
 use super::{Call, Registry, strategy::Part};
-use crate::patch::apply::{BuiltIn, FieldManager, Reset, set::Pattern};
+use crate::{
+    custom::ownership::CustomVersions,
+    patch::apply::{BuiltIn, FieldManager, Reset, Versions, set::Pattern},
+};
 
 const STATUS: &[&Pattern] = &[&["status"]];
 const SPEC: &[&Pattern] = &[&["spec"]];
@@ -15,7 +18,12 @@ impl Call {
     pub fn with_field_manager<T>(&self, part: Part, work: impl FnOnce(FieldManager<'_>) -> T) -> T {
         let kind = self.served.resource.kind();
         let convert = |object: &Value, api_version: &str| self.served.convert(object, api_version);
-        let versions = BuiltIn { kind: &kind, convert: Some(&convert) };
+        let built_in = BuiltIn { kind: &kind, convert: Some(&convert) };
+        let custom = self.custom_versions();
+        let versions: &dyn Versions = match &custom {
+            Some(custom) => custom,
+            None => &built_in,
+        };
         let usual = match part {
             Part::Main if self.served.resource.has_status() => Reset::Fields(STATUS),
             Part::Status => Reset::Fields(SPEC),
@@ -24,7 +32,7 @@ impl Call {
         let reset = self.served.resource.resets(part).unwrap_or(usual);
         work(FieldManager {
             kind: &kind,
-            versions: &versions,
+            versions,
             subresource: &self.subresource,
             reset,
             now: self.now,
@@ -32,10 +40,47 @@ impl Call {
     }
 }
 
+impl Call {
+    fn custom_versions(&self) -> Option<CustomVersions<'_>> {
+        let kind = self.served.resource.custom()?;
+        Some(CustomVersions { kind, answers: &self.answers })
+    }
+
+    /// Asks the webhook that converts what it must be asked. True if something was asked: see [`Answers::fetch`].
+    ///
+    /// [`Answers::fetch`]: crate::custom::ownership::Answers::fetch
+    ///
+    /// # Errors
+    /// 500 in upstream's words, if it fails.
+    pub(super) async fn fetch_answers(&self) -> Result<bool, Status> {
+        match self.served.resource.custom() {
+            Some(kind) => self.answers.fetch(kind).await,
+            None => Ok(false),
+        }
+    }
+}
+
 impl Registry {
     /// Records what a create, update or patch sets.
-    pub(super) fn track(&self, call: &Call, part: Part, old: Option<&Value>, new: &mut Value) {
-        call.with_field_manager(part, |manager| manager.track(old, new, &call.manager));
+    ///
+    /// # Errors
+    /// 500 if a webhook that converts fails.
+    pub(super) async fn track(
+        &self,
+        call: &Call,
+        part: Part,
+        old: Option<&Value>,
+        new: &mut Value,
+    ) -> Result<(), Status> {
+        let by_webhook = call.served.resource.custom().is_some_and(|kind| kind.versions.by_webhook());
+        let untracked = by_webhook.then(|| new.clone());
+        loop {
+            call.with_field_manager(part, |manager| manager.track(old, new, &call.manager));
+            match &untracked {
+                Some(untracked) if call.fetch_answers().await? => new.clone_from(untracked),
+                _ => return Ok(()),
+            }
+        }
     }
 }
 

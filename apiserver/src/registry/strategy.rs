@@ -12,6 +12,7 @@ use api_types::{
     object::{ObjectExt, object_of},
     schema::{TypeRef, schema},
     typed::Typed,
+    wire,
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -19,7 +20,7 @@ use serde_json::Value;
 use super::catalogue::Conversion;
 use crate::{authn::user::User, patch::apply::Reset, resources::shared::metadata};
 
-/// What a kind is called, where it lives and what it has.
+/// What a built-in kind is called, where it lives and what it has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     /// The group, empty for core.
@@ -40,6 +41,23 @@ pub struct Names {
     pub namespaced: bool,
 }
 
+/// What a resource is called: [`Names`] in the registry's eyes, which may have been made at run time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Called<'a> {
+    /// The group, empty for core.
+    pub group: &'a str,
+    /// The version.
+    pub version: &'a str,
+    /// Such as `Deployment`.
+    pub kind: &'a str,
+    /// Such as `deployments`.
+    pub plural: &'a str,
+    /// Such as `deployment`.
+    pub singular: &'a str,
+    /// Whether objects live in namespaces.
+    pub namespaced: bool,
+}
+
 /// When `metadata.generation` grows, and where it begins: see [`Generation::first`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Generation {
@@ -53,6 +71,8 @@ pub enum Generation {
     Content,
     /// As [`Generation::Content`], and with every change of the labels (EndpointSlices).
     ContentOrLabels,
+    /// With every change of anything but metadata, unless it is a write of the status (custom kinds).
+    AllButMetadata,
     /// Never: it stays what it was at first (PriorityClasses).
     Never,
     /// With every change of `spec`, though there is none at first (CSIDrivers).
@@ -242,7 +262,15 @@ pub trait Resource: fmt::Debug + Send + Sync + 'static {
     /// Group and plural.
     fn resource(&self) -> GroupResource;
     /// What it is called.
-    fn names(&self) -> Names;
+    fn names(&self) -> Called<'_>;
+    /// Its short names, such as `deploy`.
+    fn short(&self) -> Vec<&str>;
+    /// The categories it is in, such as `all`.
+    fn categories(&self) -> Vec<&str>;
+    /// The kind of lists of it.
+    fn list_kind(&self) -> String {
+        format!("{}List", self.names().kind)
+    }
     /// The schema of its objects; `None` for custom kinds, which bring their own.
     fn schema(&self) -> Option<TypeRef>;
     /// The verbs it has.
@@ -261,8 +289,12 @@ pub trait Resource: fmt::Debug + Send + Sync + 'static {
     fn updates_unconditionally(&self) -> bool;
     /// Fields that selectors can name.
     fn selectable(&self) -> &'static [SelectableField];
+    /// Whether selectors can name this field.
+    fn selects(&self, label: &str) -> bool {
+        self.selectable().iter().any(|field| field.label == label)
+    }
     /// What callers are told with every answer.
-    fn deprecated(&self) -> Option<&'static str>;
+    fn deprecated(&self) -> Option<&str>;
     /// Fields that selectors of the kind's other name can name.
     fn alias_selectable(&self) -> &'static [SelectableField];
     /// How the kind is stored, if as another one.
@@ -275,6 +307,26 @@ pub trait Resource: fmt::Debug + Send + Sync + 'static {
     fn returns_deleted(&self) -> bool;
     /// What is wrong with a name.
     fn name_faults(&self, name: &str, prefix: bool) -> Vec<String>;
+    /// Why there may be no new objects, if there may be none.
+    fn refuses_new(&self) -> Option<&'static str> {
+        None
+    }
+    /// What a kind made at run time has besides.
+    fn custom(&self) -> Option<&crate::custom::kind::Kind> {
+        None
+    }
+    /// What was read, fitted to the kind, and what strict validation has against it.
+    ///
+    /// # Errors
+    /// Why it does not fit.
+    fn coerce(&self, object: Value) -> Result<(Value, Vec<String>), String> {
+        match self.schema() {
+            Some(schema) => {
+                wire::typed::coerce(object, schema).map(|decoded| (decoded.value, decoded.strict))
+            }
+            None => Ok((object, Vec::new())),
+        }
+    }
     /// The object with what was left out filled in.
     ///
     /// # Errors
@@ -303,6 +355,22 @@ pub trait Resource: fmt::Debug + Send + Sync + 'static {
 /// A built-in kind: a strategy in the registry's eyes.
 pub struct Kind<S>(PhantomData<fn() -> S>);
 
+// === impl Names ===
+
+impl Names {
+    /// The same in the registry's eyes.
+    pub const fn called(&self) -> Called<'_> {
+        Called {
+            group: self.group,
+            version: self.version,
+            kind: self.kind,
+            plural: self.plural,
+            singular: self.singular,
+            namespaced: self.namespaced,
+        }
+    }
+}
+
 // === impl Generation ===
 
 impl Generation {
@@ -310,9 +378,12 @@ impl Generation {
     pub fn first(self) -> Option<i64> {
         match self {
             Self::Uncounted | Self::SpecFromNone => None,
-            Self::Spec | Self::SpecOrAnnotations | Self::Content | Self::ContentOrLabels | Self::Never => {
-                Some(1)
-            }
+            Self::Spec
+            | Self::SpecOrAnnotations
+            | Self::Content
+            | Self::ContentOrLabels
+            | Self::AllButMetadata
+            | Self::Never => Some(1),
         }
     }
 }
@@ -390,8 +461,16 @@ impl<S: Strategy> Resource for Kind<S> {
         GroupResource::new(S::NAMES.group, S::NAMES.plural)
     }
 
-    fn names(&self) -> Names {
-        S::NAMES
+    fn names(&self) -> Called<'_> {
+        const { &S::NAMES }.called()
+    }
+
+    fn short(&self) -> Vec<&str> {
+        S::NAMES.short.to_vec()
+    }
+
+    fn categories(&self) -> Vec<&str> {
+        S::NAMES.categories.to_vec()
     }
 
     fn schema(&self) -> Option<TypeRef> {
@@ -433,7 +512,7 @@ impl<S: Strategy> Resource for Kind<S> {
         S::SELECTABLE
     }
 
-    fn deprecated(&self) -> Option<&'static str> {
+    fn deprecated(&self) -> Option<&str> {
         S::DEPRECATED
     }
 
@@ -572,7 +651,7 @@ fn copy(to: &mut Value, from: &Value, field: &str) {
 }
 
 /// The group and version of a kind's names.
-pub fn group_version(names: &Names) -> GroupVersion {
+pub fn group_version(names: &Called<'_>) -> GroupVersion {
     GroupVersion::new(names.group, names.version)
 }
 
@@ -584,6 +663,13 @@ pub fn counts(rule: Generation, object: &Value, old: &Value) -> bool {
         Generation::SpecOrAnnotations => {
             let annotations = |it: &Value| it.meta().and_then(|meta| meta.get("annotations")).cloned();
             object.get("spec") != old.get("spec") || annotations(object) != annotations(old)
+        }
+        Generation::AllButMetadata => {
+            let content = |it: &Value| {
+                it.as_object().map(|map| map.iter().filter(|(key, _)| *key != "metadata").count())
+            };
+            let same = |(key, value): (&String, &Value)| key == "metadata" || old.get(key) == Some(value);
+            content(object) != content(old) || !object.as_object().is_some_and(|map| map.iter().all(same))
         }
         Generation::Content | Generation::ContentOrLabels => {
             let labels = |it: &Value| it.meta().and_then(|meta| meta.get("labels")).cloned();

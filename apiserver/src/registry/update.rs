@@ -12,7 +12,7 @@ use super::{
     ATTEMPTS, Call, Current, Registry, Written,
     create::refuse,
     metadata, read, store_failure,
-    strategy::{Part, counts},
+    strategy::{Generation, Part, counts},
 };
 use crate::{
     admission::{Attributes, Operation},
@@ -73,11 +73,11 @@ impl Registry {
         change: &Change<'_>,
         status: Status,
     ) -> Result<Written, Status> {
-        let kind = call.served.storage.resource.as_ref();
+        let kind = call.served.rules().as_ref();
         if !(plan.create_missing || kind.creates_on_update()) || plan.part == Part::Status {
             return Err(status);
         }
-        let mut object = change(None)?;
+        let mut object = changed(call, change, None).await?;
         metadata::addressed(call, &mut object)?;
         if !plan.owned && !object.resource_version().is_empty() && object.resource_version() != "0" {
             return Err(Status::conflict(
@@ -109,11 +109,11 @@ impl Registry {
         change: &Change<'_>,
         current: Current,
     ) -> Result<Outcome, Status> {
-        let kind = call.served.storage.resource.as_ref();
+        let kind = call.served.rules().as_ref();
         let resource = call.served.resource.resource();
         let (revision, old) = (current.revision, Arc::new(current.object));
         let old_served = call.served.serve_borrowed(&old);
-        let mut object = change(Some(&old_served))?;
+        let mut object = changed(call, change, Some(&old_served)).await?;
         metadata::addressed(call, &mut object)?;
         if plan.uid_precondition && !object.uid().is_empty() && object.uid() != old.uid() {
             return Err(precondition(call, object.uid(), old.uid()));
@@ -137,7 +137,7 @@ impl Registry {
         metadata::keep(&mut object, &old_served);
         object.set_meta("resourceVersion", old.resource_version());
         if !plan.owned {
-            self.track(call, plan.part, Some(&old_served), &mut object);
+            self.track(call, plan.part, Some(&old_served), &mut object).await?;
         }
         let mut attributes =
             Attributes::of(call, Operation::Update, call.served.store(object), Arc::clone(&old));
@@ -165,7 +165,7 @@ impl Registry {
         object: Value,
         attributes: &mut Attributes,
     ) -> Result<Outcome, Status> {
-        let kind = call.served.storage.resource.as_ref();
+        let kind = call.served.rules().as_ref();
         let checked =
             kind.check_update(&call.context(self), plan.part, object, old).map_err(Status::internal)?;
         let mut object = checked.object;
@@ -187,7 +187,12 @@ impl Registry {
 
         let mut object = self.normalise(&call.served, object)?;
         // A pod that is given its node is not a new generation of it.
-        if plan.part != Part::Sub("binding") && counts(kind.generation(), &object, old) {
+        let part_counts = match plan.part {
+            Part::Sub("binding") => false,
+            Part::Status => kind.generation() != Generation::AllButMetadata,
+            Part::Main | Part::Sub(_) => true,
+        };
+        if part_counts && counts(kind.generation(), &object, old) {
             object.set_meta("generation", old.generation() + 1);
         }
         attributes.object = object;
@@ -219,7 +224,7 @@ impl Registry {
                 match self.backend.delete(&call.key(&call.name), current).await {
                     // The answer is the object as it was last stored, with that version.
                     Ok(gone) => self.journal.note(call, "delete", Some(old), object, gone),
-                    Err(error) => return self.raced(call, &error),
+                    Err(error) => return self.raced(call, &error).await,
                 }
                 self.after_delete(call, object).await;
             }
@@ -228,7 +233,7 @@ impl Registry {
         if call.dry_run {
             return written(object, None);
         }
-        let bytes = self.encode(&call.served, object);
+        let bytes = self.encode(&call.served, object).await?;
         match self
             .backend
             .update(&call.key(&call.name), current, bytes.clone(), call.served.storage.ttl())
@@ -239,15 +244,15 @@ impl Registry {
                 self.journal.note(call, "update", Some(old), object, revision);
                 written(object, self.answered(&call.served, &bytes, revision))
             }
-            Err(error) => self.raced(call, &error),
+            Err(error) => self.raced(call, &error).await,
         }
     }
 
     /// Somebody else was first. The change is made again from what they left, which is where a caller who named a
     /// resource version learns that it is not that one any more.
-    fn raced(&self, call: &Call, error: &store::Error) -> Result<Outcome, Status> {
+    async fn raced(&self, call: &Call, error: &store::Error) -> Result<Outcome, Status> {
         match error {
-            store::Error::Conflict(entry) => Ok(Outcome::Raced(Box::new(read(call, entry)?))),
+            store::Error::Conflict(entry) => Ok(Outcome::Raced(Box::new(read(call, entry).await?))),
             store::Error::NotFound(_) => Ok(Outcome::Vanished),
             other => Err(store_failure(other)),
         }
@@ -257,14 +262,14 @@ impl Registry {
     /// marks, finalizers). `None` if somebody else wrote first.
     ///
     /// # Errors
-    /// Trouble with the store.
+    /// 404 if it is gone; trouble with the store.
     pub(super) async fn put(
         &self,
         call: &Call,
         object: &mut Value,
         revision: Revision,
-    ) -> Result<Option<Revision>, store::Error> {
-        let bytes = self.encode(&call.served, object);
+    ) -> Result<Option<Revision>, Status> {
+        let bytes = self.encode(&call.served, object).await?;
         match self.backend.update(&call.key(&call.name), revision, bytes, call.served.storage.ttl()).await {
             Ok(revision) => {
                 object.set_meta("resourceVersion", revision.to_string());
@@ -272,7 +277,18 @@ impl Registry {
                 Ok(Some(revision))
             }
             Err(store::Error::Conflict(_)) => Ok(None),
-            Err(error) => Err(error),
+            Err(store::Error::NotFound(_)) => Err(call.not_found()),
+            Err(error) => Err(store_failure(&error)),
+        }
+    }
+}
+
+/// The new object. Where a webhook must be asked to make it, it is made again with the answers.
+async fn changed(call: &Call, change: &Change<'_>, old: Option<&Value>) -> Result<Value, Status> {
+    loop {
+        let object = change(old);
+        if !call.fetch_answers().await? {
+            return object;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! From a body to an object of the expected kind, with upstream's complaints on the way.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc};
 
 use api_types::{
     kind::{GroupVersion, GroupVersionKind},
@@ -11,15 +11,32 @@ use api_types::{
 use serde_json::Value;
 
 use super::options::FieldValidation;
-use crate::{http::negotiate::Format, registry::catalogue::Catalogue};
+use crate::{
+    http::negotiate::{self, Format},
+    registry::{
+        catalogue::{Catalogue, Served},
+        strategy::Resource,
+    },
+};
 
 /// What a body shall be.
 #[derive(Clone, Debug)]
 pub struct Expected {
     /// The kind the path is about.
     pub kind: GroupVersionKind,
-    /// Its schema; custom kinds are checked by their own.
+    /// Its schema; custom kinds bring their own.
     pub schema: Option<TypeRef>,
+    /// A custom kind.
+    pub custom: Option<Arc<dyn Resource>>,
+}
+
+impl Expected {
+    /// The objects of a resource.
+    pub fn of(served: &Served) -> Self {
+        let resource = &served.resource;
+        let custom = resource.custom().is_some().then(|| Arc::clone(resource));
+        Self { kind: resource.kind(), schema: resource.schema(), custom }
+    }
 }
 
 /// A body that was read.
@@ -74,6 +91,9 @@ pub fn decode(
             found.kind, found.version, expected.kind.kind
         ))
     };
+    if let Some(custom) = &expected.custom {
+        return decode_custom(custom.as_ref(), source, body, &found, expected, validation);
+    }
     let same_kind = found.kind == expected.kind.kind && found.group == expected.kind.group;
     let built_in = schema().type_of(&found.group, &found.version, &found.kind);
     if found != expected.kind && !same_kind {
@@ -124,6 +144,50 @@ pub fn decode(
     Ok(Decoded { object: value, warnings })
 }
 
+/// A body of a custom kind. What kind it says it is, is judged with the rest of it.
+fn decode_custom(
+    custom: &dyn Resource,
+    source: Source<'_>,
+    body: &[u8],
+    found: &GroupVersionKind,
+    expected: &Expected,
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let cannot = |why: &str| {
+        Status::bad_request(format!(
+            "{} in version \"{}\" cannot be handled as a {}: {why}",
+            found.kind, found.version, expected.kind.kind
+        ))
+    };
+    let (api_version, kind) = source.type_meta().map_err(|error| cannot(&error))?;
+    let (value, mut complaints) = source.decode(None).map_err(|error| cannot(&error))?;
+    if kind.is_empty() {
+        let shown = String::from_utf8_lossy(body);
+        return Err(cannot(&format!("Object 'Kind' is missing in '{}'", shown.trim_end())));
+    }
+    if found.group != expected.kind.group || found.version != expected.kind.version {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({}) does not match the expected API version ({})",
+            if api_version.is_empty() { found.api_version() } else { api_version },
+            expected.kind.api_version()
+        )));
+    }
+    let (object, strict) = if kind == expected.kind.kind {
+        custom.coerce(value).map_err(|why| cannot(&why))?
+    } else {
+        (value, Vec::new())
+    };
+    complaints.extend(strict);
+    let warnings = match validation {
+        FieldValidation::Ignore => Vec::new(),
+        FieldValidation::Strict if !complaints.is_empty() => {
+            return Err(cannot(&format!("strict decoding error: {}", complaints.join(", "))));
+        }
+        FieldValidation::Warn | FieldValidation::Strict => complaints,
+    };
+    Ok(Decoded { object, warnings })
+}
+
 /// What the body says it is; what it leaves open, the path says.
 fn claimed(api_version: &str, kind: &str, expected: &Expected) -> GroupVersionKind {
     let mut found = expected.kind.clone();
@@ -166,7 +230,7 @@ impl Source<'_> {
                     .map_err(|error| error.to_string())?;
                 (value, Vec::new())
             }
-            (Self::Protobuf(_), None) => return Err("this kind has no protobuf form".to_owned()),
+            (Self::Protobuf(_), None) => return Err(negotiate::no_protobuf("Unstructured").message),
             (Self::Json(document), None) => document.to_value().map_err(|error| error.to_string())?,
             (Self::Value(value, mut complaints), Some(schema)) => {
                 let decoded = wire::typed::coerce(value, schema)?;

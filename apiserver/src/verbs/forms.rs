@@ -30,6 +30,7 @@ enum Slot {
     Modified,
     AddedProtobuf,
     ModifiedProtobuf,
+    Versions,
 }
 
 /// How many bytes of events are kept for watchers that are a moment behind, in all.
@@ -99,6 +100,11 @@ impl Recent {
 /// The object as a value. Null if its bytes are damaged.
 pub(crate) fn value(object: &Object) -> Arc<Value> {
     object.derived(Slot::Value as usize, |object| serde_json::from_slice(&object.bytes).unwrap_or_default())
+}
+
+/// A place for the object in other versions of its kind.
+pub(crate) fn versions<T: std::any::Any + Send + Sync + Default>(object: &Object) -> Arc<T> {
+    object.derived(Slot::Versions as usize, |_| T::default())
 }
 
 /// The object as a protobuf message, without envelope. `of` is the type of its kind. Empty if its bytes are damaged.

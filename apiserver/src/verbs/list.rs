@@ -43,7 +43,7 @@ use super::{
 use crate::{
     columns::ListMeta,
     http::{
-        negotiate::Format,
+        negotiate::{self, Format},
         respond::{self, Answer},
     },
     registry::{keys, read_failure},
@@ -100,6 +100,10 @@ pub(super) fn answer(server: &Server, asked: &Asked, found: Found) -> Result<Ans
     {
         return protobuf(&kind, &meta, &found.objects, of);
     }
+    let custom = asked.served.resource.custom().is_some();
+    if custom && shape.is_plain() && asked.media.format == Format::Protobuf {
+        return Err(negotiate::no_protobuf("UnstructuredList"));
+    }
     let derived = !shape.is_plain() || asked.media.format != Format::Json || asked.media.pretty;
     if derived || asked.served.conversion.is_some() {
         let mut objects = Vec::with_capacity(found.objects.len());
@@ -108,7 +112,12 @@ pub(super) fn answer(server: &Server, asked: &Asked, found: Found) -> Result<Ans
         }
         return shape.answer_list(&objects, &meta, server.runtime.clock.now());
     }
-    let list_kind = format!("{}List", kind.kind);
+    let list_kind = asked.served.resource.list_kind();
+    let mut meta = serde_json::to_value(&meta).map_err(Status::internal)?;
+    if custom && meta.get("continue").is_none() {
+        // Lists of custom kinds say that there is no more.
+        meta["continue"] = Value::from("");
+    }
     let meta = serde_json::to_vec(&meta).map_err(Status::internal)?;
     let mut head =
         format!(r#"{{"kind":"{list_kind}","apiVersion":"{}","metadata":"#, kind.api_version()).into_bytes();
@@ -285,6 +294,7 @@ pub(super) async fn find(asked: &Asked, options: &List) -> Result<Found, Status>
         last = Some(Arc::clone(&object.key));
         objects.push(Arc::clone(object));
     }
+    asked.served.serve_all_cached(&mut objects).await?;
     let mut found = Found {
         objects,
         looked_at,

@@ -159,7 +159,7 @@ impl List {
             let known = match term.field.as_str() {
                 "metadata.name" => true,
                 "metadata.namespace" => kind.names().namespaced || kind.schema().is_some(),
-                other => kind.selectable().iter().any(|field| field.label == other),
+                other => kind.selects(other),
             };
             if !known {
                 return Err(Status::bad_request(unknown_label(kind, &term.field)));
@@ -275,6 +275,9 @@ impl List {
 
 /// The text for a field that cannot be selected by; kinds that can select by others too are named in it.
 fn unknown_label(kind: &dyn Resource, field: &str) -> String {
+    if kind.custom().is_some() {
+        return format!("field label not supported: {field}");
+    }
     if kind.selectable().is_empty() {
         return format!(
             "{} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",

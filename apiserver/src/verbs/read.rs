@@ -47,14 +47,15 @@ pub(super) async fn find(server: &Server, asked: &Asked) -> Result<Arc<Object>, 
         }
     };
     let _ = server;
-    cache.get(&key, fresh).await.map_err(|error| read_failure(&error))?.ok_or_else(|| {
+    let found = cache.get(&key, fresh).await.map_err(|error| read_failure(&error))?.ok_or_else(|| {
         let mut resource = asked.served.resource.resource();
         // Upstream tells of these, and of nothing else, in the singular.
         if names.kind == "ComponentStatus" {
             names.singular.clone_into(&mut resource.resource);
         }
         Status::not_found(&resource, &asked.info.name)
-    })
+    })?;
+    asked.served.serve_cached(found).await
 }
 
 /// Waits until the cache has reached a revision.

@@ -1,5 +1,7 @@
 //! The last step of an answer: the object as it is, as a row of a table, or its metadata alone.
 
+use std::sync::Arc;
+
 use api_types::{
     schema::{TypeRef, schema},
     status::Status,
@@ -12,10 +14,10 @@ use super::Asked;
 use crate::{
     columns::{self, ListMeta, MetaVersion, TableOptions},
     http::{
-        negotiate::{Format, Media, Transform},
+        negotiate::{self, Format, Media, Transform},
         respond::{self, Answer},
     },
-    registry::catalogue::Served,
+    registry::{catalogue::Served, strategy::Resource},
 };
 
 /// How objects are shown to one caller.
@@ -27,6 +29,9 @@ pub(super) struct Shape {
     resource: String,
     group: String,
     kind: api_types::kind::GroupVersionKind,
+    list_kind: String,
+    /// Custom kinds bring their own columns.
+    custom: Option<Arc<dyn Resource>>,
 }
 
 // === impl Shape ===
@@ -54,6 +59,8 @@ impl Shape {
             resource: name,
             group: resource.group,
             kind: asked.served.resource.kind(),
+            list_kind: asked.served.resource.list_kind(),
+            custom: asked.served.resource.custom().map(|_| Arc::clone(&asked.served.resource)),
         })
     }
 
@@ -136,10 +143,13 @@ impl Shape {
             }
             items.push(value);
         }
-        let kind = format!("{}List", self.kind.kind);
-        let schema = schema().type_of(&self.kind.group, &self.kind.version, &kind);
-        let list =
+        let kind = &self.list_kind;
+        let schema = schema().type_of(&self.kind.group, &self.kind.version, kind);
+        let mut list =
             json!({"kind": kind, "apiVersion": self.kind.api_version(), "metadata": meta, "items": items});
+        if self.custom.is_some() && list["metadata"].get("continue").is_none() {
+            list["metadata"]["continue"] = json!("");
+        }
         Ok(respond::object(200, self.media, &list, schema))
     }
 
@@ -149,8 +159,12 @@ impl Shape {
         meta: &ListMeta,
         now: Timestamp,
     ) -> Result<Vec<u8>, Status> {
-        columns::table(columns::columns_for(&self.group, &self.resource), objects, self.table, meta, now)
-            .map_err(Status::internal)
+        let custom = self.custom.as_ref().and_then(|it| it.custom());
+        let columns = match custom {
+            Some(kind) if !self.resource.ends_with("/scale") => kind.versions.table(kind.at),
+            _ => columns::columns_for(&self.group, &self.resource),
+        };
+        columns::table(columns, objects, self.table, meta, now).map_err(Status::internal)
     }
 
     /// The schema of what [`Shape::object`] gives, for other formats than JSON.
@@ -176,6 +190,9 @@ impl Shape {
         now: Timestamp,
     ) -> Result<Answer, Status> {
         if self.is_plain() {
+            if self.custom.is_some() && plain.is_none() && self.media.format == Format::Protobuf {
+                return Err(negotiate::no_protobuf("Unstructured"));
+            }
             return Ok(respond::encoded(code, self.media, json, plain));
         }
         let shown = Bytes::from(self.object(json, now)?);

@@ -36,7 +36,9 @@ pub(super) async fn run(server: &Arc<Server>, asked: Asked) -> Result<Answer, St
         return Err(missing());
     }
     match (names.group, names.plural, subresource.as_str()) {
-        (_, _, "scale") if scale::has(&names) => scale::run(server, asked).await,
+        (_, _, "scale") if scale::has(&names) || kind.custom().is_some_and(|it| it.scale().is_some()) => {
+            scale::run(server, asked).await
+        }
         ("", "pods", "binding") => binding::run(server, asked).await,
         ("", "pods", "eviction") => eviction::run(server, asked).await,
         ("", "serviceaccounts", "token") => token::run(server, asked).await,
@@ -44,6 +46,8 @@ pub(super) async fn run(server: &Arc<Server>, asked: Asked) -> Result<Answer, St
         | ("", "services" | "nodes", "proxy") => connect::run(server, asked).await,
         _ => match kind.part(&subresource) {
             Some(part) => part_of(server, asked, part).await,
+            // Their router knows no parts that a kind does not have.
+            None if kind.custom().is_some() => Err(Status::not_found(&kind.resource(), &asked.info.name)),
             None => Err(missing()),
         },
     }

@@ -30,7 +30,7 @@ use crate::{
         respond::{self, Answer},
         websocket::{self, Message, Received, Socket},
     },
-    registry::{catalogue::Served, keys, read_failure},
+    registry::{catalogue::Served, keys, read_failure, strategy::Resource},
     server::Server,
 };
 
@@ -132,10 +132,16 @@ pub(super) async fn watch(server: &Arc<Server>, mut asked: Asked) -> Result<Answ
         live: !matches!(from, WatchFrom::InitialState),
         farewell: lifetime.checked_sub(FAREWELL).filter(|_| bookmarks).map(|after| Instant::now() + after),
     };
-    let watcher = cache.watch(from, filter);
+    let watcher = match began_after(asked.served.resource.as_ref(), &from) {
+        Some(too_old) => Err(too_old),
+        None => cache.watch(from, filter),
+    };
     let content_type = match asked.media.format {
         Format::Json => "application/json",
         Format::Yaml => return Err(negotiate::not_streamable()),
+        Format::Protobuf if asked.served.resource.custom().is_some() && asked.media.transform.is_none() => {
+            return Err(negotiate::no_protobuf("Unstructured"));
+        }
         Format::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
     };
     let watcher = watcher.map_err(|error| too_old(&error, version));
@@ -151,6 +157,16 @@ pub(super) async fn watch(server: &Arc<Server>, mut asked: Asked) -> Result<Answ
         Err(status) => Body::from(frames.error(&status)),
     };
     Ok(answer)
+}
+
+/// A custom resource is what it is since its definition became what it is. What was before cannot be followed: its events
+/// were of another resource, or read by another schema.
+fn began_after(resource: &dyn Resource, from: &WatchFrom) -> Option<cache::Error> {
+    let oldest = Revision(resource.custom()?.versions.definition.revision());
+    match from {
+        WatchFrom::After(asked) if *asked < oldest => Some(cache::Error::Compacted { asked: *asked, oldest }),
+        WatchFrom::After(_) | WatchFrom::Now | WatchFrom::InitialState => None,
+    }
 }
 
 /// The same events as messages, each event one. The answer is the handshake; the rest is a task of its own.
@@ -213,7 +229,10 @@ async fn talk(
             None => return Ok(()),
             Some(Ok(event)) => {
                 let mut one = BytesMut::new();
-                frames.put(&mut one, event);
+                match frames.served(event).await {
+                    Ok(event) => frames.put(&mut one, event),
+                    Err(status) => one.put_slice(&frames.error(&status)),
+                }
                 if !one.is_empty() {
                     socket.send(frames.message(one.freeze())).await?;
                 }
@@ -265,7 +284,9 @@ fn stream(watcher: Watcher, frames: Frames, lifetime: Duration) -> Body {
         // Whatever waits already goes along, so that a burst costs few writes.
         while let Some(event) = next {
             match event {
-                Ok(event) => match frames.shared(&event) {
+                Ok(event) => match frames.served(event).await {
+                    Err(status) => chunk.put_slice(&frames.error(&status)),
+                    Ok(event) => match frames.shared(&event) {
                     Some(shared) if chunk.is_empty() => {
                         return Some((Ok(shared), Some((watcher, frames, stopping, None))));
                     }
@@ -274,6 +295,7 @@ fn stream(watcher: Watcher, frames: Frames, lifetime: Duration) -> Body {
                         break;
                     }
                     None => frames.put(&mut chunk, event),
+                    },
                 },
                 Err(error) => {
                     chunk.put_slice(&frames.error(&too_old(&error, frames.asked)));
@@ -299,6 +321,21 @@ impl Frames {
                 None => std::future::pending().await,
             }
         }
+    }
+
+    /// The event in the version it is watched in.
+    async fn served(&self, event: WatchEvent) -> Result<WatchEvent, Status> {
+        if self.served.resource.custom().is_none() {
+            return Ok(event);
+        }
+        Ok(match event {
+            WatchEvent::Added(object) => WatchEvent::Added(self.served.serve_cached(object).await?),
+            WatchEvent::Modified(object) => WatchEvent::Modified(self.served.serve_cached(object).await?),
+            WatchEvent::Deleted { object, revision } => {
+                WatchEvent::Deleted { object: self.served.serve_cached(object).await?, revision }
+            }
+            WatchEvent::Bookmark(_) | WatchEvent::InitialEventsEnd(_) => event,
+        })
     }
 
     fn put(&mut self, chunk: &mut BytesMut, event: WatchEvent) {

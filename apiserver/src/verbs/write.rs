@@ -102,7 +102,7 @@ pub(super) async fn body_object(
 ) -> Result<Value, Status> {
     let format = asked.body_format()?;
     let body = asked.body().await?;
-    let expected = Expected { kind: asked.served.resource.kind(), schema: asked.served.resource.schema() };
+    let expected = Expected::of(&asked.served);
     let decoded =
         decode::decode(&server.registry.catalogue, &body, format, &expected, options.field_validation)?;
     asked.warnings.extend(decoded.warnings);

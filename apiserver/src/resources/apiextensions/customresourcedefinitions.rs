@@ -266,8 +266,12 @@ enum Approval {
 fn approval(object: &Value) -> (Approval, &str) {
     let annotations = object.pointer("/metadata/annotations").unwrap_or(&Value::Null);
     let annotation = text(annotations, APPROVED);
+    (judge_approval(annotation), annotation)
+}
+
+fn judge_approval(annotation: &str) -> Approval {
     let is_url = |text| Url::parse(text).is_ok_and(|url| !url.host.is_empty() && !url.scheme.is_empty());
-    let state = if annotation.is_empty() {
+    if annotation.is_empty() {
         Approval::Missing
     } else if annotation.starts_with("unapproved") {
         Approval::Bypassed
@@ -275,18 +279,47 @@ fn approval(object: &Value) -> (Approval, &str) {
         Approval::Approved
     } else {
         Approval::Invalid
-    };
-    (state, annotation)
+    }
+}
+
+fn is_protected(group: &str) -> bool {
+    ["k8s.io", "kubernetes.io"].iter().any(|domain| {
+        group.strip_suffix(domain).is_some_and(|before| before.is_empty() || before.ends_with('.'))
+    })
+}
+
+/// How a group came to be extended, as its condition says: status, reason and message. None where nobody need ask.
+pub(crate) fn approval_of(group: &str, annotation: &str) -> Option<(&'static str, &'static str, String)> {
+    if !is_protected(group) {
+        return None;
+    }
+    let must = format!("protected groups must have approval annotation \"{APPROVED}\"");
+    let quoted = go_quote(annotation);
+    Some(match judge_approval(annotation) {
+        Approval::Missing => ("False", "MissingAnnotation", format!("{must}, {APPROVAL_HELP}")),
+        Approval::Bypassed => ("False", "UnapprovedAnnotation", format!("not approved: {quoted}")),
+        Approval::Approved => ("True", "ApprovedAnnotation", format!("approved in {annotation}")),
+        Approval::Invalid => (
+            "False",
+            "InvalidAnnotation",
+            format!("{must} with either a URL or a reason starting with \"unapproved\", {APPROVAL_HELP}"),
+        ),
+    })
+}
+
+/// What is wrong with the structure of a schema.
+///
+/// # Errors
+/// Why it has none at all.
+pub(crate) fn structure_faults(schema: &Value, path: &Path) -> Result<Faults, String> {
+    structural::faults(schema, path)
 }
 
 /// The fault of extending a group of the community without its leave. What was like that already may stay.
 fn approval_fault(object: &Value, old: Option<&Value>) -> Option<Fault> {
     let group = Spec::of(object).group();
-    let protected = ["k8s.io", "kubernetes.io"].iter().any(|domain| {
-        group.strip_suffix(domain).is_some_and(|before| before.is_empty() || before.ends_with('.'))
-    });
     let (state, annotation) = approval(object);
-    if !protected || old.is_some_and(|old| approval(old).0 == state) {
+    if !is_protected(group) || old.is_some_and(|old| approval(old).0 == state) {
         return None;
     }
     let path = Path::new("metadata.annotations").key(APPROVED);

@@ -29,6 +29,7 @@ pub(super) async fn run(server: &Arc<Server>, mut asked: Asked) -> Result<Answer
     let expected = Expected {
         kind: api_types::kind::GroupVersionKind::new("", "v1", "Binding"),
         schema: schema().type_of("", "v1", "Binding"),
+        custom: None,
     };
     let Decoded { object, warnings } =
         decode::decode(&server.registry.catalogue, &body, format, &expected, options.field_validation)?;

@@ -35,6 +35,7 @@ pub(super) async fn run(server: &Arc<Server>, mut asked: Asked) -> Result<Answer
     let expected = Expected {
         kind: GroupVersionKind::new("policy", "v1", "Eviction"),
         schema: schema().type_of("policy", "v1", "Eviction"),
+        custom: None,
     };
     let Decoded { object, warnings } =
         decode::decode(&server.registry.catalogue, &body, format, &expected, options.field_validation)?;

@@ -21,18 +21,24 @@ use super::super::{
     patch as patches, read,
 };
 use crate::{
+    custom::{
+        definition::Scale,
+        kind::{fields, number, text_at},
+    },
     http::respond::Answer,
     patch::apply::{self, BuiltIn, FieldManager, Reset, scale::Replicas},
     registry::{
-        Call, metadata,
-        strategy::{Names, Part},
+        Call,
+        catalogue::Served,
+        metadata,
+        strategy::{Called, Part},
         update::Plan,
     },
     server::Server,
 };
 
 /// Whether a kind can be scaled.
-pub(super) fn has(names: &Names) -> bool {
+pub(super) fn has(names: &Called<'_>) -> bool {
     matches!(
         (names.group, names.plural),
         ("apps", "deployments" | "replicasets" | "statefulsets") | ("", "replicationcontrollers")
@@ -57,13 +63,18 @@ pub(super) async fn run(server: &Arc<Server>, mut asked: Asked) -> Result<Answer
         "get" => {
             let object = read::find(server, &asked).await?;
             let value = read::value(&asked.served, &object)?;
-            asked.answer_as(server, 200, &project(&value), scale_schema())
+            let (scale, found) = project(&asked.served, &value)?;
+            if let (Some(paths), false) = (custom(&asked.served), found) {
+                let path = api_types::field::go_quote(&paths.spec_replicas_path);
+                return Err(Status::internal(format!("the spec replicas field {path} does not exist")));
+            }
+            asked.answer_as(server, 200, &scale, scale_schema())
         }
         "update" => {
             let options = Write::read(&asked.query, "UpdateOptions", false)?;
             let format = asked.body_format()?;
             let body = asked.body().await?;
-            let expected = Expected { kind: kind(), schema: scale_schema() };
+            let expected = Expected { kind: kind(), schema: scale_schema(), custom: None };
             let decoded = decode::decode(
                 &server.registry.catalogue,
                 &body,
@@ -150,14 +161,24 @@ async fn write(
 ) -> Result<Answer, Status> {
     let plan = Plan { part: Part::Main, create_missing: false, uid_precondition: false, owned: true };
     let api_version = asked.served.resource.kind().api_version();
-    let replicas = Replicas { api_version: &api_version, paths: PATHS };
+    let custom_paths = custom_paths(&asked.served);
+    let mut steps: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (version, path) in &custom_paths {
+        steps.push((version, path.iter().map(String::as_str).collect()));
+    }
+    let own_paths: Vec<(&str, &[&str])> = steps.iter().map(|(version, path)| (*version, &path[..])).collect();
+    let paths = if custom(&asked.served).is_some() { own_paths.as_slice() } else { PATHS };
+    let replicas = Replicas { api_version: &api_version, paths };
     let written = server
         .registry
         .update(call, plan, &|old| {
             let old = old.ok_or_else(|| call.not_found())?;
             let record = |object: &Value| object.meta().and_then(|it| it.get("managedFields")).cloned();
             let owners = record(old);
-            let mut shown = project(old);
+            let (mut shown, found) = project(&asked.served, old)?;
+            if !found && custom(&asked.served).is_some() {
+                shown["spec"]["replicas"] = json!(UNSET);
+            }
             let part = replicas.of_scale(owners.as_ref()).map_err(Status::internal)?;
             shown.set_meta("managedFields", part.unwrap_or_default());
             let mut scale = change(&shown)?;
@@ -165,7 +186,16 @@ async fn write(
             check(call, &scale, old)?;
             let mut object = old.clone();
             let count = scale.pointer("/spec/replicas").cloned().unwrap_or_else(|| json!(0));
-            object_at(object_of(&mut object), "spec").insert("replicas".to_owned(), count);
+            match custom(&asked.served) {
+                None => {
+                    object_at(object_of(&mut object), "spec").insert("replicas".to_owned(), count);
+                }
+                Some(paths) if count == UNSET => {
+                    let path = api_types::field::go_quote(&paths.spec_replicas_path);
+                    return Err(Status::bad_request(format!("the spec replicas field {path} cannot be empty")));
+                }
+                Some(paths) => put(&mut object, &paths.spec_replicas_path, count),
+            }
             object.set_meta("resourceVersion", scale.resource_version());
             let owners =
                 replicas.of_object(owners.as_ref(), record(&scale).as_ref()).map_err(Status::internal)?;
@@ -173,13 +203,14 @@ async fn write(
             Ok(object)
         })
         .await?;
-    asked.answer_as(server, 200, &project(&written.object), scale_schema())
+    let (scale, _) = project(&asked.served, &written.object)?;
+    asked.answer_as(server, 200, &scale, scale_schema())
 }
 
 /// What is wrong with a Scale.
 fn check(call: &Call, scale: &Value, old: &Value) -> Result<(), Status> {
     let replicas = scale.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or_default();
-    if replicas < 0 {
+    if replicas < 0 && replicas != UNSET {
         let fault = Fault::invalid(
             &Path::new("spec").child("replicas"),
             replicas,
@@ -199,8 +230,72 @@ fn check(call: &Call, scale: &Value, old: &Value) -> Result<(), Status> {
     Ok(())
 }
 
+/// What stands for no number at all while a Scale is changed.
+const UNSET: i64 = i32::MIN as i64;
+
+/// Where a custom kind has its numbers.
+fn custom(served: &Served) -> Option<&Scale> {
+    served.resource.custom().and_then(|kind| kind.scale())
+}
+
+/// Where each version of a custom kind has its replica count.
+fn custom_paths(served: &Served) -> Vec<(String, Vec<String>)> {
+    let Some(kind) = served.resource.custom() else { return Vec::new() };
+    let versions = kind.versions.definition.versions.iter();
+    versions
+        .filter_map(|version| {
+            let path = fields(&version.scale.as_ref()?.spec_replicas_path).map(str::to_owned).collect();
+            Some((kind.versions.definition.api_version(&version.name), path))
+        })
+        .collect()
+}
+
+/// Puts a number where a path says.
+fn put(object: &mut Value, path: &str, count: Value) {
+    let mut steps: Vec<&str> = fields(path).collect();
+    let Some(last) = steps.pop() else { return };
+    let mut map = object_of(object);
+    for step in steps {
+        map = object_at(map, step);
+    }
+    map.insert(last.to_owned(), count);
+}
+
+/// The Scale of an object, and whether its replica count is there.
+fn project(served: &Served, object: &Value) -> Result<(Value, bool), Status> {
+    let Some(paths) = custom(served) else { return Ok((project_workload(object), true)) };
+    let plain = |why: String| Status::failure(500, "", why);
+    let replicas = number(object, &paths.spec_replicas_path).map_err(plain)?;
+    let current = number(object, &paths.status_replicas_path).map_err(plain)?;
+    let selector = paths.label_selector_path.as_ref().map(|path| text_at(object, path)).transpose();
+    let mut scale = head(object, current.unwrap_or_default());
+    if let Some(replicas) = replicas.filter(|&replicas| replicas != 0) {
+        scale["spec"]["replicas"] = json!(replicas);
+    }
+    if let Some(selector) = selector.map_err(plain)?.flatten().filter(|selector| !selector.is_empty()) {
+        scale["status"]["selector"] = json!(selector);
+    }
+    Ok((scale, replicas.is_some()))
+}
+
+/// A Scale without what is asked for.
+fn head(object: &Value, current: i64) -> Value {
+    let meta = |field: &str| object.meta().and_then(|meta| meta.get(field)).cloned().unwrap_or_default();
+    let mut scale = json!({
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {},
+        "spec": {},
+        "status": {"replicas": current},
+    });
+    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        scale.set_meta(field, meta(field));
+    }
+    scale
+}
+
 /// The Scale of a workload.
-fn project(object: &Value) -> Value {
+fn project_workload(object: &Value) -> Value {
     let selector = object.pointer("/spec/selector").cloned().unwrap_or(Value::Null);
     let selector = if selector.get("matchLabels").is_some() || selector.get("matchExpressions").is_some() {
         serde_json::from_value(selector)
@@ -214,17 +309,8 @@ fn project(object: &Value) -> Value {
             .map(|labels| labels::Selector::of_labels(&labels).to_string())
             .unwrap_or_default()
     };
-    let meta = |field: &str| object.meta().and_then(|meta| meta.get(field)).cloned().unwrap_or_default();
-    let mut scale = json!({
-        "kind": "Scale",
-        "apiVersion": "autoscaling/v1",
-        "metadata": {},
-        "spec": {},
-        "status": {"replicas": object.pointer("/status/replicas").and_then(Value::as_i64).unwrap_or_default()},
-    });
-    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
-        scale.set_meta(field, meta(field));
-    }
+    let current = object.pointer("/status/replicas").and_then(Value::as_i64).unwrap_or_default();
+    let mut scale = head(object, current);
     if let Some(replicas) = object.pointer("/spec/replicas").filter(|it| it.as_i64() != Some(0)) {
         scale["spec"]["replicas"] = replicas.clone();
     }

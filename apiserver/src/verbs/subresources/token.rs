@@ -21,7 +21,7 @@ pub(super) async fn run(server: &Arc<Server>, mut asked: Asked) -> Result<Answer
     let body = asked.body().await?;
     let kind = GroupVersionKind::new("authentication.k8s.io", "v1", "TokenRequest");
     let schema = schema().type_of("authentication.k8s.io", "v1", "TokenRequest");
-    let expected = Expected { kind, schema };
+    let expected = Expected { kind, schema, custom: None };
     let Decoded { object, warnings } =
         decode::decode(&server.registry.catalogue, &body, format, &expected, options.field_validation)?;
     asked.warnings.extend(warnings);
