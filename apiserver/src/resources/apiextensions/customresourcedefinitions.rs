@@ -37,7 +37,6 @@ const APPROVAL_HELP: &str = "see https://github.com/kubernetes/enhancements/pull
 ///
 /// # Errors
 /// Why it has no structure at all, in upstream's words.
-#[expect(dead_code, reason = "the condition is set by what establishes definitions")]
 pub(crate) fn structure_faults(schema: &Value, path: &Path) -> Result<Faults, String> {
     structural::faults(schema, path)
 }
@@ -305,14 +304,6 @@ pub(crate) fn approval_of(group: &str, annotation: &str) -> Option<(&'static str
             format!("{must} with either a URL or a reason starting with \"unapproved\", {APPROVAL_HELP}"),
         ),
     })
-}
-
-/// What is wrong with the structure of a schema.
-///
-/// # Errors
-/// Why it has none at all.
-pub(crate) fn structure_faults(schema: &Value, path: &Path) -> Result<Faults, String> {
-    structural::faults(schema, path)
 }
 
 /// The fault of extending a group of the community without its leave. What was like that already may stay.
