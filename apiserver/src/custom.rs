@@ -21,3 +21,6 @@ pub mod serving;
 pub mod versions;
 
 pub use self::controller::Definitions;
+
+#[cfg(test)]
+mod tests;

@@ -31,8 +31,8 @@ use api_types::{
     schema::schema,
 };
 use bytes::Bytes;
-use imbl::OrdMap;
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
+use imbl::OrdMap;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha512};
 

@@ -218,9 +218,10 @@ impl Registry {
 /// # Errors
 /// 500 if it cannot be read.
 async fn read(call: &Call, entry: &Entry) -> Result<Current, Status> {
-    let object = call.served.storage.read(&entry.value).map_err(|error| {
-        Status::internal(format!("the object at {} cannot be read: {error}", entry.key))
-    })?;
+    let object =
+        call.served.storage.read(&entry.value).map_err(|error| {
+            Status::internal(format!("the object at {} cannot be read: {error}", entry.key))
+        })?;
     let mut object = call.served.after_reading(object).await?;
     object.set_meta("resourceVersion", entry.revision.to_string());
     Ok(Current { object, revision: entry.revision })

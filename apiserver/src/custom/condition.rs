@@ -70,12 +70,13 @@ fn names(definition: &Definition, taken: &Taken) -> Option<Change> {
     }
     let mut names = accepted.clone();
     let mut conflict = None;
-    let mut settle = |wanted: &String, has: &mut String, taken: &BTreeSet<String>, reason: &'static str| {
-        match in_use(wanted, has, taken) {
+    let mut settle =
+        |wanted: &String, has: &mut String, taken: &BTreeSet<String>, reason: &'static str| match in_use(
+            wanted, has, taken,
+        ) {
             Some(why) => conflict = Some((reason, why)),
             None => has.clone_from(wanted),
-        }
-    };
+        };
     settle(&requested.plural, &mut names.plural, &taken.resources, "PluralConflict");
     settle(&requested.singular, &mut names.singular, &taken.resources, "SingularConflict");
     let short = requested.short_names.iter().filter(|it| !accepted.short_names.contains(it));
@@ -86,14 +87,11 @@ fn names(definition: &Definition, taken: &Taken) -> Option<Change> {
     // The last one that is wrong is told of.
     let short_conflict = (!why.is_empty()).then(|| ("ShortNamesConflict", aggregate(why)));
     conflict = short_conflict.or(conflict);
-    let mut settle = |wanted: &String, has: &mut String, reason: &'static str| match in_use(
-        wanted,
-        has,
-        &taken.kinds,
-    ) {
-        Some(why) => conflict = Some((reason, why)),
-        None => has.clone_from(wanted),
-    };
+    let mut settle =
+        |wanted: &String, has: &mut String, reason: &'static str| match in_use(wanted, has, &taken.kinds) {
+            Some(why) => conflict = Some((reason, why)),
+            None => has.clone_from(wanted),
+        };
     settle(&requested.kind, &mut names.kind, "KindConflict");
     settle(&requested.list_kind, &mut names.list_kind, "ListKindConflict");
     names.categories.clone_from(&requested.categories);
@@ -152,17 +150,14 @@ fn is_bundle(text: &str) -> bool {
 fn structure(definition: &Definition) -> Option<Change> {
     let judged = match structure_faults(definition) {
         Ok(faults) if faults.is_empty() => None,
-        Ok(faults) => {
-            Some(condition("NonStructuralSchema", "True", "Violations", aggregate(faults.iter())))
-        }
+        Ok(faults) => Some(condition("NonStructuralSchema", "True", "Violations", aggregate(faults.iter()))),
         Err(why) => Some(condition("NonStructuralSchema", "Unknown", "StructuralError", why)),
     };
     match judged {
         Some(judged) => set_if_new(definition, judged),
-        None => definition.condition("NonStructuralSchema").map(|_| Change {
-            remove: Some("NonStructuralSchema"),
-            ..Change::default()
-        }),
+        None => definition
+            .condition("NonStructuralSchema")
+            .map(|_| Change { remove: Some("NonStructuralSchema"), ..Change::default() }),
     }
 }
 
@@ -176,7 +171,8 @@ fn structure_faults(definition: &Definition) -> Result<Faults, String> {
     let detail = "must be false";
     faults.push(api_types::field::Fault::invalid(&path.child("preserveUnknownFields"), true, detail));
     for (index, version) in definition.versions.iter().enumerate() {
-        let Some(schema) = version.schema.as_ref().and_then(|bytes| serde_json::from_slice(bytes).ok()) else {
+        let Some(schema) = version.schema.as_ref().and_then(|bytes| serde_json::from_slice(bytes).ok())
+        else {
             continue;
         };
         let path = path.child("versions").index(index).child("schema").child("openAPIV3Schema");
@@ -211,7 +207,11 @@ mod tests {
 
     fn told(change: Option<Change>) -> Vec<String> {
         let change = change.unwrap_or_default();
-        change.set.iter().map(|it| format!("{}={} {}: {}", it.kind, it.status, it.reason, it.message)).collect()
+        change
+            .set
+            .iter()
+            .map(|it| format!("{}={} {}: {}", it.kind, it.status, it.reason, it.message))
+            .collect()
     }
 
     fn taken(names: Value) -> Taken {
@@ -299,7 +299,8 @@ mod tests {
         let mut object = foos();
         object["spec"]["group"] = json!("example.k8s.io");
         object["status"]["acceptedNames"] = object["spec"]["names"].clone();
-        object["metadata"]["annotations"] = json!({"api-approved.kubernetes.io": "https://github.com/x/y/pull/1"});
+        object["metadata"]["annotations"] =
+            json!({"api-approved.kubernetes.io": "https://github.com/x/y/pull/1"});
         let message = "approved in https://github.com/x/y/pull/1";
         assert_eq!(
             told(next(&read(&object), &Taken::default(), false)),
@@ -314,7 +315,9 @@ mod tests {
         object["spec"]["preserveUnknownFields"] = json!(true);
         assert_eq!(
             told(next(&read(&object), &Taken::default(), false)),
-            ["NonStructuralSchema=True Violations: spec.preserveUnknownFields: Invalid value: true: must be false"]
+            [
+                "NonStructuralSchema=True Violations: spec.preserveUnknownFields: Invalid value: true: must be false"
+            ]
         );
         object["spec"]["preserveUnknownFields"] = json!(false);
         object["status"]["conditions"] = json!([{"type": "NonStructuralSchema", "status": "True"}]);

@@ -170,7 +170,9 @@ fn check(field: &str, map: &serde_json::Map<String, Value>) -> Result<(), String
     for (key, value) in map {
         let Some(text) = value.as_str() else {
             let kind = go_type(value);
-            return Err(format!("metadata.{field}[{key}] must be a string, but is {kind} in converted object"));
+            return Err(format!(
+                "metadata.{field}[{key}] must be a string, but is {kind} in converted object"
+            ));
         };
         texts.insert(key.clone(), text.to_owned());
     }
@@ -245,9 +247,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_for_the_question_and_successful() {
-        let answer = |response: Value| {
-            json!({"kind": "ConversionReview", "apiVersion": "apiextensions.k8s.io/v1", "response": response})
-        };
+        let answer = |response: Value| json!({"kind": "ConversionReview", "apiVersion": "apiextensions.k8s.io/v1", "response": response});
         let good = json!({"uid": "1", "result": {"status": "Success"}, "convertedObjects": [{}]});
         assert_eq!(answered("v1", "1", answer(good)), Ok(vec![json!({})]));
         for (version, given, why) in [

@@ -105,8 +105,7 @@ async fn delete_all(server: &Arc<Server>, name: &str) -> Result<(), (&'static st
     })?;
     let storage = &served.storage;
     let cache = storage.cache();
-    let snapshot =
-        cache.fresh().await.map_err(|error| unlisted(&read_failure(&error).message))?;
+    let snapshot = cache.fresh().await.map_err(|error| unlisted(&read_failure(&error).message))?;
     let mut wrong = Vec::new();
     for object in snapshot.range(&storage.prefix, None) {
         let namespace = object.header.namespace.as_deref().unwrap_or_default();

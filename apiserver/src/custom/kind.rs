@@ -23,9 +23,7 @@ use crate::{
     patch::apply::Reset,
     registry::{
         catalogue::Conversion,
-        strategy::{
-            Called, Checked, Context, Dependents, Generation, Part, Resource, SelectableField,
-        },
+        strategy::{Called, Checked, Context, Dependents, Generation, Part, Resource, SelectableField},
     },
     resources::shared::{metadata, names},
 };
@@ -435,7 +433,8 @@ mod tests {
 
     #[test]
     fn finalizers_without_a_domain_are_warned_of_when_they_come() {
-        let object = json!({"metadata": {"finalizers": ["a", "b.example", "c.example/d", "orphan", "known"]}});
+        let object =
+            json!({"metadata": {"finalizers": ["a", "b.example", "c.example/d", "orphan", "known"]}});
         let old = json!({"metadata": {"finalizers": ["known"]}});
         assert_eq!(
             finalizer_warnings(&object, Some(&old)),
@@ -449,7 +448,8 @@ mod tests {
     #[test]
     fn a_write_of_the_status_takes_nothing_else() {
         let old = json!({"metadata": {"name": "a", "labels": {"x": "y"}, "managedFields": [1]}, "spec": 1, "status": 1});
-        let new = json!({"metadata": {"name": "a", "managedFields": [2]}, "spec": 2, "status": 2, "other": 3});
+        let new =
+            json!({"metadata": {"name": "a", "managedFields": [2]}, "spec": 2, "status": 2, "other": 3});
         assert_eq!(
             with_status(&old, new),
             json!({"metadata": {"name": "a", "labels": {"x": "y"}, "managedFields": [2]}, "spec": 1, "status": 2})

@@ -19,9 +19,7 @@ use super::{
     versions::Versions,
 };
 use crate::{
-    discovery::{
-        CUSTOM_PRIORITY, Freshness, ServedResource, ServedSubresource, ServedVersion,
-    },
+    discovery::{CUSTOM_PRIORITY, Freshness, ServedResource, ServedSubresource, ServedVersion},
     openapi::{CustomKind, Part},
     registry::catalogue::{Served, Storage},
     server::Server,
@@ -58,9 +56,7 @@ impl Serving {
 
     /// Whether requests for the objects of this very definition are answered.
     pub fn serves(&self, definition: &Definition) -> bool {
-        self.places
-            .get(&definition.name)
-            .is_some_and(|place| place.versions.definition.serves_as(definition))
+        self.places.get(&definition.name).is_some_and(|place| place.versions.definition.serves_as(definition))
     }
 
     /// The resource in the version it is stored in, whether that version is served or not.
@@ -181,7 +177,8 @@ impl Serving {
                 }
                 let resources = served.iter().map(|(definition, at)| resource(definition, *at)).collect();
                 let kinds = served.iter().map(|(definition, at)| custom_kind(definition, *at)).collect();
-                let version = ServedVersion::new(group_version, CUSTOM_PRIORITY, Freshness::Current, resources);
+                let version =
+                    ServedVersion::new(group_version, CUSTOM_PRIORITY, Freshness::Current, resources);
                 let version = Arc::new(version);
                 present.push((Arc::clone(&version), Part::custom(version, kinds)));
             }
@@ -244,9 +241,8 @@ fn resource(definition: &Definition, at: usize) -> ServedResource {
         verbs: owned(verbs),
         short: names.short_names.clone(),
         categories: names.categories.clone(),
-        stored_as: stored.map(|it| {
-            GroupVersionKind::new(&definition.group, &it.name, &definition.requested.kind)
-        }),
+        stored_as: stored
+            .map(|it| GroupVersionKind::new(&definition.group, &it.name, &definition.requested.kind)),
         subresources,
         spells_out_kind: true,
     }
@@ -259,9 +255,9 @@ fn custom_kind(definition: &Definition, at: usize) -> CustomKind {
         kind: definition.accepted.kind.clone(),
         list_kind: definition.accepted.list_kind.clone(),
         plural: definition.accepted.plural.clone(),
-        schema: version
-            .and_then(|version| version.schema.clone())
-            .filter(|_| !definition.preserve_unknown && definition.condition("NonStructuralSchema").is_none()),
+        schema: version.and_then(|version| version.schema.clone()).filter(|_| {
+            !definition.preserve_unknown && definition.condition("NonStructuralSchema").is_none()
+        }),
         selectable_fields: version.map(|version| version.selectable.clone()).unwrap_or_default(),
     }
 }

@@ -163,9 +163,9 @@ impl Versions {
     pub fn read(&self, stored: &[u8]) -> Result<Value, String> {
         let mut object: Value = serde_json::from_slice(stored).map_err(|error| error.to_string())?;
         let api_version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
-        let at = self.find(api_version).ok_or_else(|| {
-            format!("request to convert CR from an invalid group/version: {api_version}")
-        })?;
+        let at = self
+            .find(api_version)
+            .ok_or_else(|| format!("request to convert CR from an invalid group/version: {api_version}"))?;
         self.coerce(at, &mut object, Malformed::Dropped)?;
         if object.generation() == 0 {
             // Those of old had none.
@@ -325,9 +325,8 @@ fn converted(object: &Object, value: &Value) -> Arc<Object> {
 fn header(object: &Value, paths: &BTreeMap<String, JsonPath>) -> Header {
     let labels = object.meta().and_then(|meta| meta.get("labels")).and_then(Value::as_object);
     let labels = labels.into_iter().flatten();
-    let labels: BTreeMap<String, String> = labels
-        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
-        .collect();
+    let labels: BTreeMap<String, String> =
+        labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect();
     let fields: Vec<(&str, Cow<'_, str>)> = paths
         .iter()
         .map(|(label, path)| (label.as_str(), path.first(object).map(text).unwrap_or_default()))

@@ -328,10 +328,8 @@ fn custom(group: &str, version: &str, kind: &str) -> Arc<ServedVersion> {
 fn versions_join_and_leave_without_disturbing_the_others() {
     let one = built_in();
     let list = one.resource_list("apps", "v1").unwrap();
-    let two = one.exchange(
-        &[],
-        vec![custom("b.example.com", "v1beta1", "Foo"), custom("b.example.com", "v1", "Foo")],
-    );
+    let two = one
+        .exchange(&[], vec![custom("b.example.com", "v1beta1", "Foo"), custom("b.example.com", "v1", "Foo")]);
     let group = parse(&two.group("b.example.com").unwrap());
     assert_eq!(group["preferredVersion"]["version"], "v1");
     assert_eq!(group["versions"].as_array().unwrap().len(), 2);
@@ -349,11 +347,10 @@ fn versions_join_and_leave_without_disturbing_the_others() {
     let list = parse(&replaced.resource_list("b.example.com", "v1").unwrap());
     assert_eq!(list["resources"][0]["kind"], "Bar");
 
-    let three = two
-        .exchange(
-            &[GroupVersion::new("b.example.com", "v1"), GroupVersion::new("b.example.com", "v1beta1")],
-            Vec::new(),
-        );
+    let three = two.exchange(
+        &[GroupVersion::new("b.example.com", "v1"), GroupVersion::new("b.example.com", "v1beta1")],
+        Vec::new(),
+    );
     assert!(three.group("b.example.com").is_none());
     assert_eq!(three.aggregated_groups(), one.aggregated_groups());
 }

@@ -442,9 +442,10 @@ fn the_older_form_leaves_out_of_custom_kinds_what_kubectl_cannot_read() {
     assert_eq!(spec["properties"]["any"], json!({"x-kubernetes-preserve-unknown-fields": true}));
     assert_eq!(spec["properties"]["port"], json!({"x-kubernetes-int-or-string": true}));
     let unknown = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-    for (schema, openapi) in
-        [(None, BUILT_IN.exchange(&[], [foo(None)])), (Some(()), BUILT_IN.exchange(&[], [foo(Some(unknown))]))]
-    {
+    for (schema, openapi) in [
+        (None, BUILT_IN.exchange(&[], [foo(None)])),
+        (Some(()), BUILT_IN.exchange(&[], [foo(Some(unknown))])),
+    ] {
         let document = body(&openapi.v2(None));
         let foo = &document["definitions"]["com.example.stable.v1.Foo"];
         assert!(foo.get("properties").is_none(), "{schema:?}");

@@ -30,13 +30,7 @@ impl Call {
             Part::Main | Part::Sub(_) => Reset::Fields(NOTHING),
         };
         let reset = self.served.resource.resets(part).unwrap_or(usual);
-        work(FieldManager {
-            kind: &kind,
-            versions,
-            subresource: &self.subresource,
-            reset,
-            now: self.now,
-        })
+        work(FieldManager { kind: &kind, versions, subresource: &self.subresource, reset, now: self.now })
     }
 }
 

@@ -287,14 +287,14 @@ fn stream(watcher: Watcher, frames: Frames, lifetime: Duration) -> Body {
                 Ok(event) => match frames.served(event).await {
                     Err(status) => chunk.put_slice(&frames.error(&status)),
                     Ok(event) => match frames.shared(&event) {
-                    Some(shared) if chunk.is_empty() => {
-                        return Some((Ok(shared), Some((watcher, frames, stopping, None))));
-                    }
-                    Some(shared) => {
-                        carried = Some(shared);
-                        break;
-                    }
-                    None => frames.put(&mut chunk, event),
+                        Some(shared) if chunk.is_empty() => {
+                            return Some((Ok(shared), Some((watcher, frames, stopping, None))));
+                        }
+                        Some(shared) => {
+                            carried = Some(shared);
+                            break;
+                        }
+                        None => frames.put(&mut chunk, event),
                     },
                 },
                 Err(error) => {

@@ -192,7 +192,9 @@ async fn write(
                 }
                 Some(paths) if count == UNSET => {
                     let path = api_types::field::go_quote(&paths.spec_replicas_path);
-                    return Err(Status::bad_request(format!("the spec replicas field {path} cannot be empty")));
+                    return Err(Status::bad_request(format!(
+                        "the spec replicas field {path} cannot be empty"
+                    )));
                 }
                 Some(paths) => put(&mut object, &paths.spec_replicas_path, count),
             }
