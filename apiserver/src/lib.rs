@@ -26,7 +26,6 @@ pub mod webhooks;
 mod expressions;
 
 pub mod custom;
-pub mod webhooks;
 
 pub mod columns;
 pub mod discovery;

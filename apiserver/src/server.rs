@@ -219,7 +219,7 @@ impl Server {
         };
         let served = served.filter(|served| served.is_for(&info.verb, &info.namespace));
         let Some(served) = served else {
-            let known = self.documents.discovery().version(&info.group, &info.version).is_some();
+            let known = self.documents.is_built_in(&info.group, &info.version);
             return if known {
                 Err(Status::no_such_path())
             } else {

@@ -30,6 +30,8 @@ pub const TOPICS: &[&str] = &[
     "list",
     "tables",
     "watch",
+    "crd",
+    "crd-apply",
     "negotiation",
     "namespaces",
     "subresources",

@@ -304,6 +304,7 @@ async fn write(server: &Server, namespace: &str, read: &Read) -> Result<(), Stat
         manager: "kube-apiserver".to_owned(),
         options: Value::Null,
         warnings: Warnings::default(),
+        answers: crate::custom::ownership::Answers::default(),
     };
     let plan = Plan { part: Part::Status, create_missing: false, owned: false, uid_precondition: true };
     let mut object = (*read.object).clone();

@@ -183,7 +183,10 @@ impl Definitions {
         let key = keys::object(&definitions.storage.prefix, "", &name);
         let object = definitions.storage.cache().get(&key, true).await.ok()??;
         let revision = object.revision.0;
-        let is_seen = || self.state.lock().known.get(&name).is_some_and(|known| known.revision() >= revision);
+        let is_seen = || {
+            let state = self.state.lock();
+            state.serving.definition(group, &name).is_some_and(|known| known.revision() >= revision)
+        };
         let seen = self.seen.wait(|_| is_seen());
         // Whoever waits in vain is told that there is nothing.
         let _late = tokio::time::timeout_at(Instant::now() + PATIENCE, seen).await;

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use crate::webhooks::client::ClientConfig;
+
 /// The finalizer that keeps a definition until its objects are gone.
 pub const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 
@@ -110,32 +112,6 @@ pub struct Webhook {
     /// The versions of ConversionReview it reads.
     #[serde(deserialize_with = "null_is_default")]
     pub conversion_review_versions: Vec<String>,
-}
-
-/// Where a webhook is called: `WebhookClientConfig`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ClientConfig {
-    /// By URL.
-    pub url: Option<String>,
-    /// By service.
-    pub service: Option<ServiceReference>,
-    /// Certificates in PEM, in base64.
-    pub ca_bundle: Option<String>,
-}
-
-/// A service that is called.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct ServiceReference {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// The path that is asked for.
-    pub path: Option<String>,
-    /// The port; 443 if absent.
-    pub port: Option<u16>,
 }
 
 /// A condition of the status.

@@ -110,7 +110,8 @@ async fn delete_all(server: &Arc<Server>, name: &str) -> Result<(), (&'static st
     for object in snapshot.range(&storage.prefix, None) {
         let namespace = object.header.namespace.as_deref().unwrap_or_default();
         let call = call(server, &served, namespace, &object.header.name);
-        match server.registry.delete(&call, &delete::Options::default()).await {
+        let options = delete::Options { unasked: true, ..delete::Options::default() };
+        match server.registry.delete(&call, &options).await {
             Ok(_) => {}
             Err(status) if status.is("NotFound") => {}
             Err(status) => wrong.push(status.message),

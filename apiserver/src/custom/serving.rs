@@ -54,6 +54,11 @@ impl Serving {
         self.groups.get(group).into_iter().flatten().map(|(_, definition)| definition)
     }
 
+    /// A definition as it was last seen.
+    pub fn definition(&self, group: &str, name: &str) -> Option<&Arc<Definition>> {
+        self.groups.get(group)?.get(name)
+    }
+
     /// Whether requests for the objects of this very definition are answered.
     pub fn serves(&self, definition: &Definition) -> bool {
         self.places.get(&definition.name).is_some_and(|place| place.versions.definition.serves_as(definition))

@@ -37,6 +37,8 @@ pub struct Options {
     pub uid: Option<String>,
     /// Only the object at this resource version.
     pub resource_version: Option<String>,
+    /// Whether the server itself cleans up: nobody is asked.
+    pub unasked: bool,
 }
 
 /// What becomes of dependents.
@@ -83,7 +85,7 @@ impl Registry {
             let current = self.current(call).await?;
             check(call, options, &current)?;
             let step = self.step(call, options, &current.object);
-            if attributes.is_none() && !matches!(step, Step::Pending) {
+            if attributes.is_none() && !options.unasked && !matches!(step, Step::Pending) {
                 let mut asked =
                     Attributes::of(call, Operation::Delete, Value::Null, current.object.clone().into());
                 let admitted = self.admission.admit(&mut asked).await;
@@ -411,6 +413,7 @@ pub fn options(value: &Value) -> Result<Options, Status> {
         orphan_dependents,
         uid: precondition("uid"),
         resource_version: precondition("resourceVersion"),
+        unasked: false,
     })
 }
 

@@ -212,7 +212,8 @@ async fn write(
 /// What is wrong with a Scale.
 fn check(call: &Call, scale: &Value, old: &Value) -> Result<(), Status> {
     let replicas = scale.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or_default();
-    if replicas < 0 && replicas != UNSET {
+    let unset = replicas == UNSET && custom(&call.served).is_some();
+    if replicas < 0 && !unset {
         let fault = Fault::invalid(
             &Path::new("spec").child("replicas"),
             replicas,
