@@ -70,6 +70,7 @@ impl NamespaceAutoProvision {
             manager: "kube-apiserver".to_owned(),
             options: Value::Null,
             warnings: Warnings::default(),
+            answers: crate::custom::ownership::Answers::default(),
         };
         match server.registry.create(&call, namespace).await {
             Err(status) if !status.is("AlreadyExists") => Err(attributes.forbidden(status.message)),

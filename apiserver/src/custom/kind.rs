@@ -237,14 +237,17 @@ impl Resource for Kind {
         if self.has_status() {
             object_of(&mut object).remove("status");
         }
-        let warnings = finalizer_warnings(&object, None);
+        let mut warnings = finalizer_warnings(&object, None);
         let mut faults = self.type_faults(&object);
         if faults.is_empty() {
             let meta = object.get("metadata").unwrap_or(&Value::Null);
             let namespaced = self.versions.definition.namespaced;
             faults.extend(metadata::validate(meta, namespaced, &names::dns_subdomain));
             let scale = || self.scale_faults(&object, true);
-            faults = self.versions.schema(self.at).validate(&object, Change::Create, faults, scale);
+            let schema = self.versions.schema(self.at);
+            let (found, told) = schema.validate_with_warnings(&object, Change::Create, faults, scale);
+            faults = found;
+            warnings.extend(told);
         }
         Ok(Checked { object, faults, warnings })
     }
@@ -275,10 +278,12 @@ impl Resource for Kind {
             faults.extend(change_faults(&object));
             let scale = || self.scale_faults(&object, part != Part::Status);
             let change = if part == Part::Status { Change::Status(old) } else { Change::Update(old) };
-            faults = schema.validate(&object, change, faults, scale);
+            let (found, told) = schema.validate_with_warnings(&object, change, faults, scale);
+            faults = found;
+            warnings.extend(told);
         }
         if part != Part::Status {
-            warnings = finalizer_warnings(&object, Some(old));
+            warnings.extend(finalizer_warnings(&object, Some(old)));
         }
         Ok(Checked { object, faults, warnings })
     }
