@@ -172,6 +172,12 @@ pub trait Strategy: Send + Sync + 'static {
     const REJUDGES_METADATA: bool = true;
     /// Whether an update judges the change of the metadata again: faults then come once more.
     const REJUDGES_CHANGE: bool = true;
+    /// Whether that comes after everything else, and not before.
+    const CHANGE_COMES_LAST: bool = false;
+    /// The same of writes of the status: whether the change of the metadata is judged again.
+    const STATUS_REJUDGES_CHANGE: bool = true;
+    /// Whether writes of the status and of other parts judge all of the metadata again.
+    const STATUS_REJUDGES_METADATA: bool = false;
     /// Whether finalizers without a domain must be known ones.
     const KNOWN_FINALIZERS: bool = true;
 
@@ -202,6 +208,11 @@ pub trait Strategy: Send + Sync + 'static {
     /// kinds call their `validate` too.
     fn validate_update(cx: &Context<'_>, object: &Self::Object, _old: &Self::Object) -> Faults {
         Self::validate(cx, object)
+    }
+
+    /// What is wrong with the change alone, for kinds that tell it after what is wrong with the metadata.
+    fn validate_change(_object: &Self::Object, _old: &Self::Object) -> Faults {
+        Vec::new()
     }
 
     /// Sets and clears what the server owns in a write of the status; everything but `status` and metadata is the old
@@ -580,28 +591,24 @@ impl<S: Strategy> Resource for Kind<S> {
                 if S::STATUS {
                     copy(&mut value, old, "status");
                 }
-                let mut faults = Vec::new();
-                if S::REJUDGES_CHANGE {
-                    faults.extend(Self::metadata_change_faults(&value, old));
-                }
-                if S::REJUDGES_METADATA {
-                    faults.extend(Self::metadata_faults(&value));
-                }
+                let around = Around::of::<S>(&value, old, S::REJUDGES_CHANGE, S::REJUDGES_METADATA);
                 let managed = managed_fields(&mut value);
                 let mut object: S::Object = typed(&value)?;
                 S::prepare_for_update(cx, &mut object, &old_typed);
-                faults.extend(S::validate_update(cx, &object, &old_typed));
+                let mut faults = around.put(S::validate_update(cx, &object, &old_typed));
+                faults.extend(S::validate_change(&object, &old_typed));
                 let warnings = S::warnings(cx, &object, Some(&old_typed));
                 S::canonicalize(&mut object);
                 Ok(Checked { object: untyped(&object, value, managed), faults, warnings })
             }
             Part::Status => {
                 let mut merged = with_status(old, value);
-                let mut faults = Self::metadata_change_faults(&merged, old);
+                let around =
+                    Around::of::<S>(&merged, old, S::STATUS_REJUDGES_CHANGE, S::STATUS_REJUDGES_METADATA);
                 let managed = managed_fields(&mut merged);
                 let mut object: S::Object = typed(&merged)?;
                 S::prepare_for_status_update(cx, &mut object, &old_typed);
-                faults.extend(S::validate_status_update(cx, &object, &old_typed));
+                let faults = around.put(S::validate_status_update(cx, &object, &old_typed));
                 let warnings = S::status_warnings(cx, &object, &old_typed);
                 Ok(Checked { object: untyped(&object, merged, managed), faults, warnings })
             }
@@ -611,8 +618,9 @@ impl<S: Strategy> Resource for Kind<S> {
                 let mut object: S::Object = typed(&value)?;
                 (rules.prepare)(cx, &mut object, &old_typed);
                 let value = untyped(&object, value, managed);
-                let mut faults = Self::metadata_change_faults(&value, old);
-                faults.extend((rules.validate)(cx, &object, &old_typed));
+                let around =
+                    Around::of::<S>(&value, old, S::STATUS_REJUDGES_CHANGE, S::STATUS_REJUDGES_METADATA);
+                let faults = around.put((rules.validate)(cx, &object, &old_typed));
                 Ok(Checked { object: value, faults, warnings: Vec::new() })
             }
         }
@@ -620,6 +628,29 @@ impl<S: Strategy> Resource for Kind<S> {
 
     fn grace_period(&self, object: &Value, asked: Option<i64>) -> Option<i64> {
         typed::<S::Object>(object).ok().and_then(|object| S::grace_period(&object, asked))
+    }
+}
+
+/// What a write of a part tells of the metadata, around what it tells of the rest.
+struct Around {
+    before: Faults,
+    after: Faults,
+}
+
+// === impl Around ===
+
+impl Around {
+    fn of<S: Strategy>(object: &Value, old: &Value, change: bool, whole: bool) -> Self {
+        let change = if change { Kind::<S>::metadata_change_faults(object, old) } else { Vec::new() };
+        let whole = if whole { Kind::<S>::metadata_faults(object) } else { Vec::new() };
+        if S::CHANGE_COMES_LAST {
+            return Self { before: whole, after: change };
+        }
+        Self { before: [change, whole].concat(), after: Vec::new() }
+    }
+
+    fn put(self, rest: Faults) -> Faults {
+        [self.before, rest, self.after].concat()
     }
 }
 
@@ -693,3 +724,6 @@ pub fn counts(rule: Generation, object: &Value, old: &Value) -> bool {
 pub fn immutable(path: &api_types::field::Path, value: &impl serde::Serialize) -> Fault {
     Fault::invalid(path, api_types::field::BadValue::json(value), "field is immutable")
 }
+
+#[cfg(test)]
+mod tests;

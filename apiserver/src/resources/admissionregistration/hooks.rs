@@ -10,6 +10,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
+use serde_json::Value;
 
 use super::matching::{
     condition_faults, default_match_policy, default_rules, match_policy_fault, rule_faults,
@@ -62,7 +63,13 @@ pub(super) trait Webhooks {
     fn hooks(&self) -> Vec<Hook<'_>>;
     /// Fills in what was left out.
     fn complete(&mut self);
+    /// Marks the side effects that were written down as nothing: the typed object cannot tell these from absent ones. No
+    /// object with the mark is ever valid.
+    fn mark(&mut self, raw: &Value);
 }
+
+/// Side effects that are there, and empty.
+const EMPTY: &str = "\u{0}";
 
 /// The two sorts have the same fields, but for who may be called again.
 macro_rules! webhooks_of {
@@ -116,6 +123,15 @@ macro_rules! webhooks_of {
                         service.port.get_or_insert(PORT_DEFAULT);
                     }
                     default_rules(hook.rules.items_mut());
+                }
+            }
+
+            fn mark(&mut self, raw: &Value) {
+                let raw = raw.get("webhooks").and_then(Value::as_array);
+                for (hook, raw) in self.webhooks.items_mut().iter_mut().zip(raw.into_iter().flatten()) {
+                    if raw.get("sideEffects").and_then(Value::as_str) == Some("") {
+                        hook.side_effects = EMPTY.to_owned();
+                    }
                 }
             }
         }
@@ -193,7 +209,8 @@ fn hook_faults(hook: &Hook<'_>, rules: &Rules, path: &Path) -> Faults {
     if hook.side_effects.is_empty() {
         faults.push(Fault::required(&effects_path, format!("must specify one of {}", effects.join(", "))));
     } else if !effects.contains(&hook.side_effects) {
-        faults.push(Fault::not_supported(&effects_path, hook.side_effects, effects));
+        let said = if hook.side_effects == EMPTY { "" } else { hook.side_effects };
+        faults.push(Fault::not_supported(&effects_path, said, effects));
     }
     if let Some(seconds) = hook.timeout_seconds.filter(|seconds| !TIMEOUT_SECONDS.contains(seconds)) {
         let detail = "the timeout value must be between 1 and 30 seconds";

@@ -2,6 +2,7 @@
 
 use api_types::field::Faults;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use serde_json::Value;
 
 use super::{
     hooks::{Webhooks as _, faults},
@@ -29,6 +30,10 @@ impl Strategy for MutatingWebhookConfigurations {
     const GENERATION: Generation = Generation::Content;
     const UNCONDITIONAL_UPDATE: bool = false;
     const KNOWN_FINALIZERS: bool = false;
+
+    fn mark(raw: &Value, object: &mut MutatingWebhookConfiguration) {
+        object.mark(raw);
+    }
 
     fn default(object: &mut MutatingWebhookConfiguration) {
         object.complete();

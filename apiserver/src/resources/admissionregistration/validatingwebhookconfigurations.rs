@@ -2,6 +2,7 @@
 
 use api_types::field::Faults;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use serde_json::Value;
 
 use super::{
     hooks::{Webhooks as _, faults},
@@ -29,6 +30,10 @@ impl Strategy for ValidatingWebhookConfigurations {
     const GENERATION: Generation = Generation::Content;
     const UNCONDITIONAL_UPDATE: bool = false;
     const KNOWN_FINALIZERS: bool = false;
+
+    fn mark(raw: &Value, object: &mut ValidatingWebhookConfiguration) {
+        object.mark(raw);
+    }
 
     fn default(object: &mut ValidatingWebhookConfiguration) {
         object.complete();
@@ -112,7 +117,7 @@ mod tests {
                 json!({"sideEffects": "", "clientConfig": {"service": {"namespace": "n", "name": ""}}, "matchConditions": [{"name": "a", "expression": ""}],
                     "admissionReviewVersions": ["v2", "v2"]}),
                 vec![
-                    "webhooks[0].sideEffects: Required value: must specify one of None, NoneOnDryRun",
+                    r#"webhooks[0].sideEffects: Unsupported value: "": supported values: "None", "NoneOnDryRun""#,
                     "webhooks[0].clientConfig.service.namespace: Required value",
                     "webhooks[0].matchConditions[0].expression: Required value",
                     r#"webhooks[0].admissionReviewVersions[1]: Invalid value: "v2": duplicate version"#,

@@ -89,6 +89,8 @@ impl Strategy for CertificateSigningRequests {
         (Part::Sub("approval"), Reset::Fields(&[&["spec"], &["status", "certificate"]])),
     ];
     const STATUS: bool = true;
+    const CHANGE_COMES_LAST: bool = true;
+    const STATUS_REJUDGES_METADATA: bool = true;
     const SUBRESOURCES: &'static [Subresource<CertificateSigningRequest>] =
         &[Subresource { name: "approval", prepare: prepare_for_approval, validate: approval_faults }];
     const SELECTABLE: &'static [SelectableField] =

@@ -40,6 +40,7 @@ impl Strategy for FlowSchemas {
         namespaced: false,
     };
     const REJUDGES_CHANGE: bool = false;
+    const STATUS_REJUDGES_CHANGE: bool = false;
     const RESETS: &'static [(Part, Reset<'static>)] =
         &[(Part::Status, Reset::Fields(&[&["spec"], &["metadata"]]))];
     const GENERATION: Generation = Generation::Spec;

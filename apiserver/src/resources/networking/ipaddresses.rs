@@ -30,6 +30,7 @@ impl Strategy for IPAddresses {
         categories: &[],
         namespaced: false,
     };
+    const CHANGE_COMES_LAST: bool = true;
 
     // The name is the address, in canonical form. It cannot be generated, so that there is nothing to a prefix.
     fn name_faults(name: &str, _prefix: bool) -> Vec<String> {
@@ -58,8 +59,8 @@ impl Strategy for IPAddresses {
         faults
     }
 
-    fn validate_update(cx: &Context<'_>, object: &IPAddress, old: &IPAddress) -> Faults {
-        let mut faults = Self::validate(cx, object);
+    fn validate_change(object: &IPAddress, old: &IPAddress) -> Faults {
+        let mut faults = Vec::new();
         let (parent, was) = (&object.spec.parent_ref, &old.spec.parent_ref);
         if parent != was {
             let printed = printed("networking.ParentReference", parent);

@@ -36,6 +36,7 @@ impl Strategy for RuntimeClasses {
         categories: &[],
         namespaced: false,
     };
+    const CHANGE_COMES_LAST: bool = true;
     const CREATE_ON_UPDATE: bool = true;
     const UNCONDITIONAL_UPDATE: bool = false;
 
@@ -60,10 +61,8 @@ impl Strategy for RuntimeClasses {
         faults
     }
 
-    fn validate_update(cx: &Context<'_>, object: &RuntimeClass, old: &RuntimeClass) -> Faults {
-        let mut faults = Self::validate(cx, object);
-        faults.extend(immutable(&Path::new("handler"), &object.handler, &old.handler));
-        faults
+    fn validate_change(object: &RuntimeClass, old: &RuntimeClass) -> Faults {
+        immutable(&Path::new("handler"), &object.handler, &old.handler).into_iter().collect()
     }
 
     fn warnings(_cx: &Context<'_>, object: &RuntimeClass, _old: Option<&RuntimeClass>) -> Vec<String> {

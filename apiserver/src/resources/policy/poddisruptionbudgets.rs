@@ -32,6 +32,7 @@ impl Strategy for PodDisruptionBudgets {
         namespaced: true,
     };
     const REJUDGES_CHANGE: bool = false;
+    const STATUS_REJUDGES_CHANGE: bool = false;
     const REJUDGES_METADATA: bool = false;
     const KNOWN_FINALIZERS: bool = false;
     const GENERATION: Generation = Generation::Spec;

@@ -66,7 +66,9 @@ pub(crate) fn check_update<S: Strategy>(object: Value, old: Value) -> Vec<String
         let old = defaulted::<S>(old);
         let mut object = defaulted::<S>(object);
         S::prepare_for_update(cx, &mut object, &old);
-        S::validate_update(cx, &object, &old).iter().map(ToString::to_string).collect()
+        let mut faults = S::validate_update(cx, &object, &old);
+        faults.extend(S::validate_change(&object, &old));
+        faults.iter().map(ToString::to_string).collect()
     })
 }
 

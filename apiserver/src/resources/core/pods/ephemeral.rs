@@ -125,6 +125,18 @@ mod tests {
     }
 
     #[test]
+    fn a_list_that_is_not_for_them_may_not_even_be_empty() {
+        for field in ["ports", "resizePolicy", "restartPolicyRules"] {
+            assert_eq!(
+                faults(json!([{"name": "debug", "image": "busybox", field: []}]), json!([])),
+                [format!(
+                    "spec.ephemeralContainers[0].{field}: Forbidden: cannot be set for an Ephemeral Container"
+                )]
+            );
+        }
+    }
+
+    #[test]
     fn pods_of_files_have_no_ephemeral_containers() {
         let mut old = pod(json!([]), "i");
         old.metadata.annotations =

@@ -150,12 +150,13 @@ fn image_whitespace(container: &Container, path: &Path) -> Option<Fault> {
 /// What is set though a debugging container has no use for it.
 fn fields_beyond_ephemeral(container: &Container) -> Vec<&'static str> {
     let resources = container.resources.clone().unwrap_or_default();
+    // A list that is there counts, also an empty one.
     [
-        ("ports", !container.ports.items().is_empty()),
+        ("ports", container.ports.is_some()),
         ("resources", resources != ResourceRequirements::default()),
-        ("resizePolicy", !container.resize_policy.items().is_empty()),
+        ("resizePolicy", container.resize_policy.is_some()),
         ("restartPolicy", container.restart_policy.is_some()),
-        ("restartPolicyRules", !container.restart_policy_rules.items().is_empty()),
+        ("restartPolicyRules", container.restart_policy_rules.is_some()),
         ("livenessProbe", container.liveness_probe.is_some()),
         ("readinessProbe", container.readiness_probe.is_some()),
         ("startupProbe", container.startup_probe.is_some()),

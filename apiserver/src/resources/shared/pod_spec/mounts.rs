@@ -14,7 +14,13 @@ use super::{
 pub(super) fn validate(container: &Container, volumes: &BTreeMap<&str, &Volume>, path: &Path) -> Faults {
     let mut faults = Vec::new();
     let mut points = BTreeSet::new();
-    let devices = container.volume_devices.items();
+    // Of several with one name the last one counts.
+    let devices: BTreeMap<&str, &str> = container
+        .volume_devices
+        .items()
+        .iter()
+        .map(|device| (device.name.as_str(), device.device_path.as_str()))
+        .collect();
     for (index, mount) in container.volume_mounts.items().iter().enumerate() {
         let here = path.index(index);
         let (name, point) = (mount.name.as_str(), mount.mount_path.as_str());
@@ -31,10 +37,10 @@ pub(super) fn validate(container: &Container, volumes: &BTreeMap<&str, &Volume>,
         if !points.insert(point) {
             faults.push(Fault::invalid(&point_path, point, "must be unique"));
         }
-        if devices.iter().any(|device| device.name == name) {
+        if devices.contains_key(name) {
             faults.push(Fault::invalid(&name_path, name, "must not already exist in volumeDevices"));
         }
-        if devices.iter().any(|device| device.device_path == point) {
+        if devices.values().any(|device| *device == point) {
             faults.push(Fault::invalid(
                 &point_path,
                 point,
@@ -107,7 +113,12 @@ pub(super) fn validate_devices(
 ) -> Faults {
     let mut faults = Vec::new();
     let (mut names, mut points) = (BTreeSet::new(), BTreeSet::new());
-    let mounts = container.volume_mounts.items();
+    let mounts: BTreeMap<&str, &str> = container
+        .volume_mounts
+        .items()
+        .iter()
+        .map(|mount| (mount.name.as_str(), mount.mount_path.as_str()))
+        .collect();
     for (index, device) in container.volume_devices.items().iter().enumerate() {
         let here = path.index(index);
         let (name, point) = (device.name.as_str(), device.device_path.as_str());
@@ -140,10 +151,10 @@ pub(super) fn validate_devices(
         } else {
             points.insert(point);
         }
-        if mounts.iter().any(|mount| mount.name == name) {
+        if mounts.contains_key(name) {
             faults.push(Fault::invalid(&name_path, name, "must not already exist in volumeMounts"));
         }
-        if mounts.iter().any(|mount| mount.mount_path == point) {
+        if mounts.values().any(|mount| *mount == point) {
             faults.push(Fault::invalid(
                 &point_path,
                 point,
@@ -155,4 +166,41 @@ pub(super) fn validate_devices(
         }
     }
     faults
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn of_several_with_one_name_the_last_counts_elsewhere() {
+        let container: Container = serde_json::from_value(json!({
+            "name": "c",
+            "volumeMounts": [{"name": "m", "mountPath": "/one"}, {"name": "m", "mountPath": "/two"}],
+            "volumeDevices": [
+                {"name": "d", "devicePath": "/one"}, {"name": "d", "devicePath": "/two"}, {"name": "e", "devicePath": "/three"},
+            ],
+        }))
+        .unwrap();
+        let claim: Volume =
+            serde_json::from_value(json!({"name": "v", "persistentVolumeClaim": {"claimName": "v"}}))
+                .unwrap();
+        let volumes = BTreeMap::from([("m", &claim), ("d", &claim), ("e", &claim)]);
+        let texts = |faults: Faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            texts(validate(&container, &volumes, &Path::new("volumeMounts"))),
+            [
+                r#"volumeMounts[1].mountPath: Invalid value: "/two": must not already exist as a path in volumeDevices"#
+            ]
+        );
+        assert_eq!(
+            texts(validate_devices(&container, &volumes, &Path::new("volumeDevices"))),
+            [
+                r#"volumeDevices[1].name: Invalid value: "d": must be unique"#,
+                r#"volumeDevices[1].devicePath: Invalid value: "/two": must not already exist as a path in volumeMounts"#,
+            ]
+        );
+    }
 }
