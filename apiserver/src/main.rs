@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use apiserver::{flags::Flags, launch};
+use apiserver::{flags::Flags, launch, observe::journal};
 use clap::Parser;
 use runtime::Runtime;
 
@@ -29,6 +29,8 @@ fn main() -> std::process::ExitCode {
         let now = runtime.clock.now();
         let kubeconfig = launched.write_kubeconfigs(&arguments.flags, arguments.write_kubeconfig, now)?;
         tracing::info!(url = launched.url(), kubeconfig = %kubeconfig.display(), "serving");
+        // For `binnacle why`.
+        launched.server.registry.journal.keep(journal::CAPACITY);
         let tasks = runtime.tasks.clone();
         tasks.spawn_draining("serve", launched.serve());
         runtime::process::interrupted().await;

@@ -133,6 +133,10 @@ pub(crate) async fn answer(
                 None => Ok(respond::text(404, "404 page not found\n")),
             }
         }
+        "debug" if path == "/debug/journal" && server.registry.journal.is_kept() => {
+            let entries = serde_json::to_string(&server.registry.journal.all()).unwrap_or_default();
+            Ok(respond::bytes(200, "application/json", entries))
+        }
         "openapi" => openapi(server, parts, path, query).await,
         "" | "index.html" => {
             let mut paths = server.documents.discovery().paths();

@@ -8,10 +8,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use apiserver::{flags::Flags, launch, server::Server, tls::pki::Pki};
+use apiserver::{flags::Flags, server::Server, tls::pki::Pki};
 use clap::Args;
 use client::controller::{Manager, Records};
-use controller_manager::{certificates::Signer, tokens::Maker};
+use controller_manager::{certificates::Signer, launch, tokens::Maker};
 use runtime::Runtime;
 use simulator::{
     hollow::{self, stages::Stages},
@@ -35,6 +35,15 @@ pub(crate) struct Arguments {
     /// How many hollow nodes there are
     #[arg(long, default_value_t = 3, value_name = "N")]
     nodes: u16,
+    /// Which controllers to run: '*' for all, 'NAME' for one, '-NAME' for all but one
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        default_value = "*",
+        allow_hyphen_values = true
+    )]
+    controllers: Vec<String>,
     /// A YAML file that says what Pods do on the hollow nodes
     #[arg(long, value_name = "FILE")]
     stages: Option<PathBuf>,
@@ -79,9 +88,10 @@ fn restrict_nodes(flags: &mut Flags) {
 pub(crate) async fn run(mut arguments: Arguments) -> anyhow::Result<()> {
     let begun = tokio::time::Instant::now();
     let stages = arguments.stages.as_deref().map(Stages::read).transpose()?.unwrap_or_default();
+    let wanted = launch::known(std::mem::take(&mut arguments.controllers)).map_err(anyhow::Error::msg)?;
     let runtime = Runtime::system();
     restrict_nodes(&mut arguments.apiserver);
-    let launched = launch::launch(&arguments.apiserver, &runtime).await?;
+    let launched = apiserver::launch::launch(&arguments.apiserver, &runtime).await?;
     let now = runtime.clock.now();
     let kubeconfig = launched.write_kubeconfigs(&arguments.apiserver, arguments.write_kubeconfig, now)?;
     let url = launched.url();
@@ -89,7 +99,7 @@ pub(crate) async fn run(mut arguments: Arguments) -> anyhow::Result<()> {
     let root_ca = Arc::from(launched.pki.authority().pem());
     let identity = Identity::of(&launched.pki, &arguments.apiserver)?;
     runtime.tasks.spawn_draining("serve", launched.serve());
-    let controllers = start_controllers(&server, &runtime, root_ca, identity);
+    let controllers = start_controllers(&server, &runtime, wanted, root_ca, identity);
     install_default_class(&server).await?;
     for name in ["scheduler", "controller-manager"] {
         let tasks = runtime.tasks.clone();
@@ -122,6 +132,7 @@ pub(crate) async fn run(mut arguments: Arguments) -> anyhow::Result<()> {
 fn start_controllers(
     server: &Arc<Server>,
     runtime: &Runtime,
+    controllers: Vec<String>,
     root_ca: Arc<str>,
     identity: Identity,
 ) -> Manager {
@@ -134,6 +145,7 @@ fn start_controllers(
     });
     let options = controller_manager::Options {
         api_for: Some(api_for),
+        controllers,
         root_ca,
         hostpath_provisioner: true,
         signer: Some(identity.signer),

@@ -1,23 +1,35 @@
 //! `binnacle why`: the chain from a client's write to the last Pod's readiness, with revisions and everybody's reasons.
 //!
-//! Asks `binnacle up` through a kubeconfig: `GET /debug/why`, which whoever may get that path may ask.
+//! Asks `binnacle up` through a kubeconfig: `GET /debug/why`, which whoever may get that path may ask. Where the control plane
+//! is separate binaries it asks each for what it remembers, and joins that here: the API server for its journal, the
+//! scheduler and the controller manager at their own ports for their records.
 
 pub(crate) mod story;
 
-use std::{fmt::Write as _, io::Write as _, path::PathBuf, sync::Arc};
+use std::{
+    fmt::Write as _,
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context as _, bail};
-use apiserver::server::Server;
+use apiserver::{observe::journal, server::Server};
 use clap::{Args, ValueEnum};
-use client::{Api, controller::Records, transport::kubeconfig::Remote};
-use http::Method;
+use client::{
+    Api, Key,
+    controller::{Record, Records},
+    serving::{CONTROLLER_MANAGER_PORT, RECORDS_PATH, SCHEDULER_PORT},
+    transport::kubeconfig::Remote,
+};
+use http::{Method, Uri};
 use jiff::Timestamp;
+use scheduler::record::Brief;
+use serde::Deserialize;
 use serde_json::Value;
 
 use self::story::{Memory, Place};
 
-/// So many writes are remembered.
-const JOURNAL: usize = 16_384;
 /// So many objects of one decision are named.
 const NAMED_MAX: usize = 5;
 const JSON: &str = "application/json";
@@ -38,6 +50,12 @@ pub(crate) struct Arguments {
     /// How to tell it
     #[arg(short, long, default_value = "text", value_name = "FORM")]
     output: Form,
+    /// Where the scheduler serves, if it is a process of its own
+    #[arg(long, default_value_t = at(SCHEDULER_PORT), value_name = "URL")]
+    scheduler: Uri,
+    /// Where the controller manager serves, if it is a process of its own
+    #[arg(long, default_value_t = at(CONTROLLER_MANAGER_PORT), value_name = "URL")]
+    controller_manager: Uri,
     /// How to reach the cluster, and who to be there; without it KUBECONFIG or the environment says
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
@@ -51,13 +69,14 @@ enum Form {
 
 /// Lets a server answer: it remembers what is written from now on, and looks into these memories when it is asked.
 pub(crate) fn install(server: &Arc<Server>, records: Vec<Records>, scheduler: scheduler::record::Records) {
-    server.registry.journal.keep(JOURNAL);
+    server.registry.journal.keep(journal::CAPACITY);
     let journal = server.registry.journal.clone();
     server.components.explained_by(Box::new(move |resource, namespace, name, whole| {
+        let asked = Key::new(namespace, name);
         let memory = Memory {
             journal: journal.all(),
             records: records.iter().flat_map(Records::all).collect(),
-            decisions: scheduler.list(),
+            decisions: scheduler.list().iter().map(|it| it.brief(&asked)).collect(),
         };
         let story = story::tell(&memory, &Place::new(resource, namespace, name), whole);
         serde_json::to_value(&story).unwrap_or_default()
@@ -75,19 +94,72 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let namespace = if namespaced { arguments.namespace.as_str() } else { "" };
     let whole = if arguments.all { "&all=true" } else { "" };
     let path = format!("/debug/why?resource={resource}&namespace={namespace}&name={name}{whole}");
-    let answer = match api.request(Method::GET, &path, JSON, None).await {
+    let story = match api.request(Method::GET, &path, JSON, None).await {
         Err(error) if error.is_not_found() => {
-            bail!("this server does not remember why: ask the one of `binnacle up`")
+            let memory = gather(&arguments, &api, &Place::new(&resource, namespace, name)).await?;
+            let story = story::tell(&memory, &Place::new(&resource, namespace, name), arguments.all);
+            serde_json::to_value(&story)?
         }
-        answer => answer.context("cannot ask the server")?,
+        answer => serde_json::from_slice(&answer.context("cannot ask the server")?)
+            .context("cannot read the answer")?,
     };
-    let story: Value = serde_json::from_slice(&answer).context("cannot read the answer")?;
     let told = match arguments.output {
         Form::Json => serde_json::to_string_pretty(&story)? + "\n",
         Form::Text => text(&story),
     };
     std::io::stdout().write_all(told.as_bytes())?;
     Ok(())
+}
+
+/// What a component remembers, as it tells it.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Told {
+    records: Vec<Arc<Record>>,
+    decisions: Vec<Brief>,
+}
+
+/// What the processes of a control plane remember. One that cannot be asked is left out, and said.
+async fn gather(arguments: &Arguments, api: &Api, object: &Place) -> anyhow::Result<Memory> {
+    let journal = match api.request(Method::GET, "/debug/journal", JSON, None).await {
+        Err(error) if error.is_not_found() => bail!("this server does not remember why"),
+        answer => answer.context("cannot ask the server")?,
+    };
+    let journal = serde_json::from_slice(&journal).context("cannot read the answer")?;
+    let mut memory = Memory { journal, ..Memory::default() };
+    for (component, url) in
+        [("scheduler", &arguments.scheduler), ("controller manager", &arguments.controller_manager)]
+    {
+        match ask(url, arguments.kubeconfig.as_deref(), object).await {
+            Ok(told) => {
+                memory.records.extend(told.records);
+                memory.decisions.extend(told.decisions);
+            }
+            Err(error) => {
+                writeln!(std::io::stderr(), "The {component} at {url} is left out: {error:#}.")?;
+            }
+        }
+    }
+    Ok(memory)
+}
+
+async fn ask(url: &Uri, kubeconfig: Option<&Path>, object: &Place) -> anyhow::Result<Told> {
+    let remote = Remote::connect_to(url.clone(), kubeconfig).await?;
+    let api = Api::new(Arc::new(remote), concat!("binnacle-why/", env!("CARGO_PKG_VERSION")));
+    let Place { resource, namespace, name } = object;
+    let path = format!("{RECORDS_PATH}?resource={resource}&namespace={namespace}&name={name}");
+    let answer = api.request(Method::GET, &path, JSON, None).await.context("cannot ask it")?;
+    serde_json::from_slice(&answer).context("cannot read its answer")
+}
+
+/// A port of this machine.
+fn at(port: u16) -> Uri {
+    Uri::builder()
+        .scheme("https")
+        .authority(format!("127.0.0.1:{port}"))
+        .path_and_query("/")
+        .build()
+        .unwrap_or_default()
 }
 
 /// The resource that people mean by a word: its plural, its singular, its kind or a short name, with or without a group.

@@ -200,6 +200,13 @@ impl Serialize for Key {
     }
 }
 
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        Ok(Self::parse(&text))
+    }
+}
+
 // === impl Revision ===
 
 impl Revision {

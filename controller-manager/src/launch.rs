@@ -97,6 +97,28 @@ impl Options {
     }
 }
 
+/// The names as `--controllers` has them, if all of them are names. Those of controllers that have nothing to do here may be
+/// left out, and cannot be asked for.
+///
+/// # Errors
+/// The first that is none, in upstream's words.
+pub fn known(names: Vec<String>) -> Result<Vec<String>, String> {
+    let entries = controllers::all();
+    for name in &names {
+        let bare = name.strip_prefix('-').unwrap_or(name);
+        if name == "*" || entries.iter().any(|entry| entry.name == bare || entry.alias == bare) {
+            continue;
+        }
+        if !controllers::ELSEWHERE.iter().any(|(name, alias)| *name == bare || *alias == bare) {
+            return Err(format!("\"{bare}\" is not in the list of known controllers"));
+        }
+        if name == bare {
+            return Err(format!("\"{bare}\" is no controller of this component"));
+        }
+    }
+    Ok(names)
+}
+
 /// Starts the controllers; they run until the runtime's tasks are told to stop. `api` is the component itself: through it
 /// the caches are kept.
 pub fn start(runtime: &Runtime, api: Api, options: &Options) -> Manager {
@@ -124,6 +146,20 @@ mod tests {
     fn queues_are_named_of_controllers_there_are() {
         for (name, _) in QUEUES {
             assert!(controllers::all().iter().any(|entry| entry.name == *name), "{name} is no controller");
+        }
+    }
+
+    #[test]
+    fn only_names_of_controllers_are_taken() {
+        for (name, fits) in [
+            ("nonsense", false),
+            ("-nonsense", false),
+            ("-job", true),
+            ("bootstrapsigner", true),
+            ("-service-lb-controller", true),
+            ("service-lb-controller", false),
+        ] {
+            assert_eq!(known(vec![name.to_owned()]).is_ok(), fits, "{name}");
         }
     }
 

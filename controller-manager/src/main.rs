@@ -6,15 +6,17 @@ use anyhow::{Context, bail};
 use clap::{ArgAction, Parser};
 use client::{
     Api, Key,
+    controller::Manager,
     events::Recorder,
-    lease::{Election, Ended, Settings},
-    transport::{kubeconfig::Remote, service_account::ServiceAccounts},
+    lease::{self, Election, Ended, Settings},
+    serving::{self, Site},
+    transport::{kubeconfig::Remote, measured, service_account::ServiceAccounts},
 };
 use controller_manager::{
     Options,
     certificates::Signer,
-    controllers::{self, node_ipam::Pool},
-    launch::ApiFor,
+    controllers::node_ipam::Pool,
+    launch::{self, ApiFor},
     tokens::Maker,
 };
 use ipnet::IpNet;
@@ -72,6 +74,8 @@ struct Arguments {
     election: ElectionFlags,
     #[command(flatten)]
     workers: WorkerFlags,
+    #[command(flatten)]
+    serving: serving::Flags,
 }
 
 /// Which addresses the Pods of a node have.
@@ -169,7 +173,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         use_service_account_credentials,
         election,
         workers,
+        serving,
     } = arguments;
+    let runtime = Runtime::system();
+    let site = Site::new(&runtime);
     let read = |path: &PathBuf| {
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
     };
@@ -190,15 +197,18 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         .into();
     let transport = Remote::connect(kubeconfig.as_deref()).await?;
     let anonymous = Remote::connect_as_nobody(kubeconfig.as_deref()).await?;
+    let requests = measured::Metrics::new();
+    site.metrics().register(Box::new(requests.clone()))?;
+    let host = transport.host().to_owned();
+    let transport = requests.measure(Arc::new(transport), &host);
     let api = Api::new(Arc::new(transport), "kube-controller-manager");
-    let runtime = Runtime::system();
     let api_for = use_service_account_credentials.then(|| -> ApiFor {
         let accounts = ServiceAccounts::new(anonymous, api.clone(), Arc::clone(&runtime.clock));
         Arc::new(move |account| accounts.api(account))
     });
     let options = Options {
         api_for,
-        controllers: known(controllers)?,
+        controllers: launch::known(controllers).map_err(anyhow::Error::msg)?,
         workers: workers.by_name(),
         root_ca,
         signer,
@@ -209,17 +219,18 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         ..Options::default()
     };
     let tasks = runtime.tasks.clone();
+    site.serve(&serving, serving::CONTROLLER_MANAGER_PORT, &runtime).await?;
     if !election.leader_elect {
-        controller_manager::start(&runtime, api, &options);
+        show(&site, &controller_manager::start(&runtime, api, &options));
         runtime::process::interrupted().await;
         tracing::info!("draining");
         tasks.drain(DRAIN).await;
         return Ok(());
     }
-    let candidate = election.candidate(&runtime, &api)?;
+    let candidate = election.candidate(&runtime, &api, &site)?;
     let (tell, told) = tokio::sync::oneshot::channel();
     tasks.spawn_draining("leader-election", async move {
-        let ended = candidate.run(|led| drop(controller_manager::start(&led, api, &options))).await;
+        let ended = candidate.run(|led| show(&site, &controller_manager::start(&led, api, &options))).await;
         if tell.send(ended).is_err() {
             tracing::debug!("the process is stopping already");
         }
@@ -239,23 +250,13 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
 }
 
-/// The names as given, if all of them are names. Those of controllers that have nothing to do here may be left out, and
-/// cannot be asked for.
-fn known(names: Vec<String>) -> anyhow::Result<Vec<String>> {
-    let entries = controllers::all();
-    for name in &names {
-        let bare = name.strip_prefix('-').unwrap_or(name);
-        if name == "*" || entries.iter().any(|entry| entry.name == bare || entry.alias == bare) {
-            continue;
-        }
-        if !controllers::ELSEWHERE.iter().any(|(name, alias)| *name == bare || *alias == bare) {
-            bail!("\"{bare}\" is not in the list of known controllers");
-        }
-        if name == bare {
-            bail!("\"{bare}\" is no controller of this component");
-        }
+/// Lets controllers be looked at.
+fn show(site: &Site, manager: &Manager) {
+    if let Err(error) = site.metrics().register(Box::new(manager.metrics.clone())) {
+        tracing::warn!(%error, "no metrics of the queues");
     }
-    Ok(names)
+    let records = manager.records.clone();
+    site.told_by(Box::new(move |_, _, _| serde_json::json!({"records": records.all()})));
 }
 
 /// A duration as Go writes it, such as `15s` or `1m30s`.
@@ -267,7 +268,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 // === impl ElectionFlags ===
 
 impl ElectionFlags {
-    fn candidate(&self, runtime: &Runtime, api: &Api) -> anyhow::Result<Election> {
+    fn candidate(&self, runtime: &Runtime, api: &Api, site: &Site) -> anyhow::Result<Election> {
         if self.leader_elect_lease_duration <= self.leader_elect_renew_deadline
             || self.leader_elect_renew_deadline <= self.leader_elect_retry_period
         {
@@ -282,11 +283,11 @@ impl ElectionFlags {
             retry_period: self.leader_elect_retry_period,
             ..Settings::new(lease, identity.clone())
         };
-        Ok(Election::new(api.named("kube-controller-manager"), runtime, settings).telling(Recorder::start(
-            runtime,
-            api.clone(),
-            &identity,
-        )))
+        let leads = lease::Metrics::new();
+        site.metrics().register(Box::new(leads.clone()))?;
+        let events = Recorder::start(runtime, api.clone(), &identity);
+        let candidate = Election::new(api.named("kube-controller-manager"), runtime, settings);
+        Ok(candidate.telling(events).measured(&leads))
     }
 }
 
@@ -360,15 +361,5 @@ mod tests {
         assert_eq!(arguments.workers.by_name(), BTreeMap::from([("deployment-controller".to_owned(), 9)]));
         assert!(parse(&["--leader-elect"]).unwrap().election.leader_elect);
         assert!(parse(&["--cluster-name=x"]).is_err());
-        for (name, fits) in [
-            ("nonsense", false),
-            ("-nonsense", false),
-            ("-job", true),
-            ("bootstrapsigner", true),
-            ("-service-lb-controller", true),
-            ("service-lb-controller", false),
-        ] {
-            assert_eq!(known(vec![name.to_owned()]).is_ok(), fits, "{name}");
-        }
     }
 }

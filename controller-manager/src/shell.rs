@@ -94,7 +94,7 @@ async fn look<L: Looks>(manager: &Manager, queue: &Queue<L::Key>, looks: &L, key
     tracing::debug!(controller = L::NAME, key = %look.key, why = look.why, "looked");
     manager.records.add(Record {
         sequence: 0,
-        controller: L::NAME,
+        controller: L::NAME.into(),
         resource: String::new(),
         key: look.key,
         started,

@@ -6,7 +6,9 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberI
 
 /// Starts logging for the process; a second call changes nothing.
 pub fn start() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // A component of this machine is asked without a look at its certificate, on purpose.
+    let usual = || EnvFilter::new("info,kube_client::client::tls=error");
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| usual());
     let registry = tracing_subscriber::registry().with(filter);
     let json = std::env::var("BINNACLE_LOG_FORMAT").is_ok_and(|format| format == "json");
     let started = if json {

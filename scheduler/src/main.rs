@@ -7,8 +7,9 @@ use clap::{ArgAction, Parser};
 use client::{
     Api, Key,
     events::Recorder,
-    lease::{Election, Ended, Settings},
-    transport::kubeconfig::Remote,
+    lease::{self, Election, Ended, Settings},
+    serving::{self, Site},
+    transport::{kubeconfig::Remote, measured},
 };
 use runtime::Runtime;
 use scheduler::{
@@ -53,6 +54,8 @@ struct Arguments {
     /// The lock's namespace
     #[arg(long, default_value = "kube-system", value_name = "NAMESPACE")]
     leader_elect_resource_namespace: String,
+    #[command(flatten)]
+    serving: serving::Flags,
 }
 
 fn main() -> std::process::ExitCode {
@@ -68,7 +71,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let runtime = Runtime::system();
     let host = host_name();
-    let api = connect(&arguments, &configuration).await?;
+    let site = Site::new(&runtime);
+    let api = connect(&arguments, &configuration, &site).await?;
     let options = Options {
         profiles: configuration.profiles.clone(),
         percentage_of_nodes_to_score: configuration.percentage_of_nodes_to_score,
@@ -76,16 +80,17 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         instance: host.clone(),
     };
     let tasks = runtime.tasks.clone();
-    let lost = match election(&arguments, &configuration, &host, &runtime, &api)? {
+    site.serve(&arguments.serving, serving::SCHEDULER_PORT, &runtime).await?;
+    let lost = match election(&arguments, &configuration, &host, &runtime, &api, &site)? {
         None => {
-            scheduler::start(&runtime, api, options);
+            show(&site, &scheduler::start(&runtime, api, options));
             runtime::process::interrupted().await;
             false
         }
         Some(election) => {
             let (tell, ended) = tokio::sync::oneshot::channel();
             tasks.spawn_draining("leader-election", async move {
-                let ended = election.run(move |led| drop(scheduler::start(&led, api, options))).await;
+                let ended = election.run(move |led| show(&site, &scheduler::start(&led, api, options))).await;
                 // Nobody listens if the process stops by itself.
                 let _ = tell.send(ended);
             });
@@ -104,10 +109,27 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn connect(arguments: &Arguments, configuration: &Configuration) -> anyhow::Result<Api> {
+/// Lets a scheduler be looked at.
+fn show(site: &Site, scheduler: &scheduler::Handle) {
+    if let Err(error) = scheduler.metrics().register(site.metrics()) {
+        tracing::warn!(%error, "no metrics of scheduling");
+    }
+    let records = scheduler.records();
+    site.told_by(Box::new(move |_, namespace, name| {
+        let asked = Key::new(namespace, name);
+        let decisions: Vec<_> = records.list().iter().map(|it| it.brief(&asked)).collect();
+        serde_json::json!({"decisions": decisions})
+    }));
+}
+
+async fn connect(arguments: &Arguments, configuration: &Configuration, site: &Site) -> anyhow::Result<Api> {
     let said = Some(PathBuf::from(&configuration.kubeconfig)).filter(|path| !path.as_os_str().is_empty());
     let remote = Remote::connect(said.or_else(|| arguments.kubeconfig.clone()).as_deref()).await?;
-    Ok(Api::new(Arc::new(remote), concat!("kube-scheduler/", env!("CARGO_PKG_VERSION"))))
+    let requests = measured::Metrics::new();
+    site.metrics().register(Box::new(requests.clone()))?;
+    let host = remote.host().to_owned();
+    let measured = requests.measure(Arc::new(remote), &host);
+    Ok(Api::new(Arc::new(measured), concat!("kube-scheduler/", env!("CARGO_PKG_VERSION"))))
 }
 
 fn election(
@@ -116,6 +138,7 @@ fn election(
     host: &str,
     runtime: &Runtime,
     api: &Api,
+    site: &Site,
 ) -> anyhow::Result<Option<Election>> {
     let said = &configuration.leader_election;
     if !said.leader_elect.unwrap_or(arguments.leader_elect) {
@@ -138,7 +161,9 @@ fn election(
         bail!("leaseDuration must be greater than renewDeadline");
     }
     let events = Recorder::start(runtime, api.clone(), "default-scheduler");
-    Ok(Some(Election::new(api.clone(), runtime, settings).telling(events)))
+    let leads = lease::Metrics::new();
+    site.metrics().register(Box::new(leads.clone()))?;
+    Ok(Some(Election::new(api.clone(), runtime, settings).telling(events).measured(&leads)))
 }
 
 /// The name of this machine, for people.

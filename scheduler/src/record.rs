@@ -7,7 +7,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use client::Key;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 
 use crate::{
     cycle::{Decision, Scores, Verdict},
@@ -62,6 +62,32 @@ pub struct Record {
     /// How good the others are.
     #[serde(serialize_with = "scores")]
     pub scores: Scores,
+}
+
+/// A decision in few words, as it is told to whoever asks why; the nodes are named for one Pod only.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Brief {
+    /// When.
+    pub at: Timestamp,
+    /// Which Pod.
+    pub pod: Key,
+    /// Which one of that name.
+    pub uid: String,
+    /// By which profile.
+    pub profile: String,
+    /// How many nodes there were.
+    pub nodes: usize,
+    /// How many would do.
+    pub feasible: usize,
+    /// The node it goes to; none if it goes nowhere.
+    pub node: Option<String>,
+    /// How good that node is, if nodes were compared.
+    pub score: Option<i64>,
+    /// Why it goes nowhere.
+    pub message: String,
+    /// All there is to say, if it is the Pod that is asked about.
+    pub whole: Option<serde_json::Value>,
 }
 
 fn microseconds<S: Serializer>(took: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -124,6 +150,23 @@ impl Record {
             message,
             rejected: decision.rejected,
             scores: decision.scores,
+        }
+    }
+
+    /// In few words; all of them if it is about this Pod.
+    pub fn brief(&self, asked: &Key) -> Brief {
+        let best = self.node.as_ref().and_then(|node| self.scores.nodes.iter().position(|it| it == node));
+        Brief {
+            at: self.at,
+            pod: self.pod.clone(),
+            uid: (*self.uid).to_owned(),
+            profile: self.profile.clone(),
+            nodes: self.nodes,
+            feasible: self.feasible,
+            node: self.node.as_deref().map(str::to_owned),
+            score: best.and_then(|at| self.scores.totals.get(at)).copied(),
+            message: self.message.clone(),
+            whole: (self.pod == *asked).then(|| serde_json::to_value(self).ok()).flatten(),
         }
     }
 

@@ -297,7 +297,7 @@ impl Run<'_> {
                 if written.outcome != Outcome::Done || written.resource.ends_with("/status") {
                     continue;
                 }
-                let (verb, resource, name) = (written.verb, &written.resource, masked(&written.key.name));
+                let (verb, resource, name) = (&written.verb, &written.resource, masked(&written.key.name));
                 let what = format!("{}  {verb} {resource} {name}", record.controller);
                 if !counts.contains_key(&what) {
                     order.push(what.clone());

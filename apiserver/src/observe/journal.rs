@@ -1,11 +1,12 @@
 //! Who wrote what, and at which revision: the spine of every answer to "why". Controllers and the scheduler remember why
 //! they decided something and which revisions came of it; what people and kubelets wrote stands here alone.
 //!
-//! Nothing is kept until somebody asks for it ([`Journal::keep`]): a server by itself has no use for it.
+//! Nothing is kept until somebody asks for it ([`Journal::keep`]), as every binary does: `binnacle why` reads it.
 //!
 //! Invariant: bounded. When full: the oldest entry goes.
 
 use std::{
+    borrow::Cow,
     collections::VecDeque,
     sync::{
         Arc,
@@ -16,12 +17,14 @@ use std::{
 use api_types::object::ObjectExt;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::Revision;
 
 use crate::registry::Call;
 
+/// So many writes are kept by a server that runs.
+pub const CAPACITY: usize = 16_384;
 /// So many differences of an object are told of one write.
 const DIFFERENCES_MAX: usize = 6;
 /// Signs of life and news, of which there are too many and which nobody asks about.
@@ -38,7 +41,7 @@ struct State {
 }
 
 /// One write.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry {
     /// The revision of the store since.
@@ -50,7 +53,7 @@ pub struct Entry {
     /// By which program, as it owns fields: `kubectl-create`.
     pub manager: String,
     /// `create`, `update` (however it was asked for), `delete`, or `mark` if the object is only told to go.
-    pub verb: &'static str,
+    pub verb: Cow<'static, str>,
     /// The resource, with its group: `deployments.apps`.
     pub resource: String,
     /// Empty for the object itself.
@@ -95,7 +98,7 @@ impl Journal {
             at: call.now,
             user: call.user.name.clone(),
             manager: call.manager.clone(),
-            verb,
+            verb: Cow::Borrowed(verb),
             resource: resource.to_string(),
             subresource: call.subresource.clone(),
             namespace: object.namespace().to_owned(),
@@ -112,6 +115,11 @@ impl Journal {
             entries.pop_front();
         }
         entries.push_back(Arc::new(entry));
+    }
+
+    /// Whether anything is kept.
+    pub fn is_kept(&self) -> bool {
+        self.0.capacity.load(Ordering::Relaxed) > 0
     }
 
     /// All that is kept, oldest first.

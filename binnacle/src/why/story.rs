@@ -6,6 +6,7 @@
 //! Invariant: values in, values out. Nothing is asked here.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -16,6 +17,7 @@ use client::controller::{
     record::{Next, Outcome},
 };
 use jiff::Timestamp;
+use scheduler::record::Brief;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -27,7 +29,7 @@ pub(crate) struct Memory {
     /// What controllers decided, oldest first within a component.
     pub(crate) records: Vec<Arc<Record>>,
     /// Where Pods were put, oldest first.
-    pub(crate) decisions: Vec<Arc<scheduler::record::Record>>,
+    pub(crate) decisions: Vec<Brief>,
 }
 
 /// An object by its place.
@@ -63,7 +65,7 @@ pub(crate) struct Step {
     /// The program that a user used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) with: Option<String>,
-    pub(crate) verb: &'static str,
+    pub(crate) verb: Cow<'static, str>,
     #[serde(flatten)]
     pub(crate) object: Place,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -142,7 +144,7 @@ impl<'a> Writers<'a> {
         if let Some(record) = self.by_revision.get(&entry.revision) {
             return Some(record);
         }
-        if !matches!(entry.verb, "delete" | "mark") {
+        if !matches!(&*entry.verb, "delete" | "mark") {
             return None;
         }
         let begun = |record: &&&'a Arc<Record>| record.started <= entry.at;
@@ -195,7 +197,7 @@ pub(crate) fn tell(memory: &Memory, object: &Place, whole: bool) -> Story {
     let since = if whole { 0 } else { began.map_or(0, |entry| entry.revision) };
     let of_story = chain.into_iter().filter(|entry| entry.revision >= since);
     let steps = of_story.map(|entry| step(entry, &writers, &memory.decisions)).collect();
-    let mine = |record: &&Arc<scheduler::record::Record>| {
+    let mine = |record: &&Brief| {
         object.resource == "pods"
             && *record.pod.namespace == *object.namespace
             && *record.pod.name == *object.name
@@ -204,22 +206,22 @@ pub(crate) fn tell(memory: &Memory, object: &Place, whole: bool) -> Story {
     Story {
         steps,
         now: now(memory, &family),
-        decisions: decisions.filter_map(|it| serde_json::to_value(&**it).ok()).collect(),
+        decisions: decisions.filter_map(|it| it.whole.clone()).collect(),
         object: object.clone(),
     }
 }
 
-fn step(entry: &Entry, writers: &Writers<'_>, decisions: &[Arc<scheduler::record::Record>]) -> Step {
+fn step(entry: &Entry, writers: &Writers<'_>, decisions: &[Brief]) -> Step {
     let record = writers.of(entry);
     let causes = record.map(|record| record.causes.iter().filter_map(revision_of).collect());
     let scheduled = (entry.subresource == "binding").then(|| placed(entry, decisions)).flatten();
-    let by = record.map_or_else(|| entry.user.clone(), |record| record.controller.to_owned());
+    let by = record.map_or_else(|| entry.user.clone(), |record| record.controller.clone().into_owned());
     Step {
         revision: entry.revision,
         at: entry.at,
         with: record.is_none().then(|| entry.manager.clone()).filter(|it| *it != by && !it.is_empty()),
         by,
-        verb: entry.verb,
+        verb: entry.verb.clone(),
         object: Place::of(entry),
         subresource: entry.subresource.clone(),
         differences: entry.differences.clone(),
@@ -237,14 +239,12 @@ fn revision_of(cause: &Cause) -> Option<u64> {
 }
 
 /// Why the scheduler bound a Pod, in one sentence.
-fn placed(entry: &Entry, decisions: &[Arc<scheduler::record::Record>]) -> Option<String> {
-    let of_pod = |it: &&Arc<scheduler::record::Record>| *it.uid == *entry.uid && it.node.is_some();
+fn placed(entry: &Entry, decisions: &[Brief]) -> Option<String> {
+    let of_pod = |it: &&Brief| it.uid == entry.uid && it.node.is_some();
     let decision = decisions.iter().rev().find(of_pod)?;
     let node = decision.node.as_deref()?;
     let (feasible, nodes) = (decision.feasible, decision.nodes);
-    let at = decision.scores.nodes.iter().position(|it| **it == *node);
-    let score = at.and_then(|at| decision.scores.totals.get(at));
-    Some(match score {
+    Some(match decision.score {
         Some(score) => {
             format!("{feasible} of {nodes} nodes would do, and {node} is best with {score} points")
         }
@@ -258,7 +258,7 @@ fn now(memory: &Memory, family: &BTreeSet<Place>) -> Vec<Said> {
     for record in &memory.records {
         let place = Place::root_of(record);
         if family.contains(&place) {
-            last.insert((place, record.controller), record);
+            last.insert((place, &record.controller), record);
         }
     }
     let mut said: Vec<Said> = last
@@ -275,12 +275,12 @@ fn now(memory: &Memory, family: &BTreeSet<Place>) -> Vec<Said> {
         })
         .filter(|said| said.object.resource != "pods" || said.trouble.is_some())
         .collect();
-    let mut placed: BTreeMap<Place, &Arc<scheduler::record::Record>> = BTreeMap::new();
+    let mut placed: BTreeMap<Place, &Brief> = BTreeMap::new();
     for decision in &memory.decisions {
         placed.insert(Place::new("pods", &decision.pod.namespace, &decision.pod.name), decision);
     }
     let alive: BTreeSet<Place> = memory.journal.iter().fold(BTreeSet::new(), |mut alive, entry| {
-        match entry.verb {
+        match &*entry.verb {
             "delete" => drop(alive.remove(&Place::of(entry))),
             _ => drop(alive.insert(Place::of(entry))),
         }
@@ -311,7 +311,7 @@ mod tests {
             at: Timestamp::UNIX_EPOCH,
             user: user.to_owned(),
             manager: "kubectl".to_owned(),
-            verb,
+            verb: verb.into(),
             resource: resource.to_owned(),
             subresource: String::new(),
             namespace: "ns".to_owned(),
@@ -331,7 +331,7 @@ mod tests {
         let (verb, resource, name, revision) = wrote;
         Arc::new(Record {
             sequence: revision,
-            controller: "somebody",
+            controller: "somebody".into(),
             resource: root.0.to_owned(),
             key: Key::new("ns", root.1),
             started: Timestamp::UNIX_EPOCH,
@@ -341,12 +341,12 @@ mod tests {
                 resource: root.0.to_owned(),
                 key: Key::new("ns", root.1),
                 revision: Revision(cause),
-                what: "added",
+                what: "added".into(),
             }],
             reads: Vec::new(),
             why: why.to_owned(),
             writes: vec![Written {
-                verb,
+                verb: verb.into(),
                 resource: resource.to_owned(),
                 key: Key::new("ns", name),
                 revision: Revision(revision),

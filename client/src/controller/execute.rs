@@ -334,7 +334,7 @@ fn written(request: &Request, outcome: Outcome) -> Written {
         Verb::Patch(_) => "patch",
         Verb::Delete(_) => "delete",
     };
-    Written { verb, resource, key: request.key.clone(), revision: Revision::default(), outcome }
+    Written { verb: verb.into(), resource, key: request.key.clone(), revision: Revision::default(), outcome }
 }
 
 fn skipped(request: &Request) -> Written {

@@ -186,7 +186,7 @@ impl<C: Controller> Harness<C> {
         tracing::debug!(why = %look.why, writes = look.execution.written.len(), ?took, "reconciled");
         self.records.add(Record {
             sequence: 0,
-            controller: C::NAME,
+            controller: C::NAME.into(),
             resource: C::Root::RESOURCE.to_string(),
             key: key.clone(),
             started,

@@ -5,11 +5,11 @@
 //!
 //! Invariant: bounded. When full, the oldest record goes; those of looks that found nothing to do have a room of their own.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::VecDeque, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use crate::reflector::caches::Read;
 use crate::{Change, Key, Kind, Revision};
@@ -29,13 +29,13 @@ struct Ring {
 }
 
 /// One reconcile, or one cycle of a component that works like one.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
     /// Counts the records of the process.
     pub sequence: u64,
     /// Who.
-    pub controller: &'static str,
+    pub controller: Cow<'static, str>,
     /// The resource of the key, such as `deployments.apps`; empty if it is of no one resource.
     pub resource: String,
     /// The key that was looked at.
@@ -43,10 +43,10 @@ pub struct Record {
     /// When it was taken from the queue.
     pub started: Timestamp,
     /// How long the caches were waited for, in seconds.
-    #[serde(rename = "waitedSeconds", serialize_with = "seconds")]
+    #[serde(rename = "waitedSeconds", serialize_with = "seconds", deserialize_with = "from_seconds")]
     pub waited: Duration,
     /// How long it took from taking to handing back, in seconds.
-    #[serde(rename = "tookSeconds", serialize_with = "seconds")]
+    #[serde(rename = "tookSeconds", serialize_with = "seconds", deserialize_with = "from_seconds")]
     pub took: Duration,
     /// What triggered it.
     pub causes: Vec<Cause>,
@@ -61,7 +61,7 @@ pub struct Record {
 }
 
 /// Why a key was looked at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "cause")]
 pub enum Cause {
     /// An object changed.
@@ -73,7 +73,7 @@ pub enum Cause {
         /// The revision of the change.
         revision: Revision,
         /// `added`, `modified` or `deleted`.
-        what: &'static str,
+        what: Cow<'static, str>,
     },
     /// The last look asked for it.
     LookAgain,
@@ -84,11 +84,11 @@ pub enum Cause {
 }
 
 /// A write and what came of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Written {
     /// `create`, `update`, `patch`, `apply` or `delete`.
-    pub verb: &'static str,
+    pub verb: Cow<'static, str>,
     /// The resource, with the subresource if it is one: `replicasets.apps/status`.
     pub resource: String,
     /// Which object.
@@ -100,7 +100,7 @@ pub struct Written {
 }
 
 /// What came of a write.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "outcome", content = "message")]
 pub enum Outcome {
     /// It was done.
@@ -118,7 +118,7 @@ pub enum Outcome {
 }
 
 /// What comes next for a key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "next")]
 pub enum Next {
     /// Nothing, until something triggers it.
@@ -126,7 +126,7 @@ pub enum Next {
     /// Another look, as planned.
     LookAgain {
         /// Seconds from now.
-        #[serde(rename = "afterSeconds", serialize_with = "seconds")]
+        #[serde(rename = "afterSeconds", serialize_with = "seconds", deserialize_with = "from_seconds")]
         after: Duration,
     },
     /// Another look, since this one met a conflict.
@@ -134,7 +134,7 @@ pub enum Next {
     /// Another look, since this one failed.
     Retry {
         /// Seconds from now.
-        #[serde(rename = "afterSeconds", serialize_with = "seconds")]
+        #[serde(rename = "afterSeconds", serialize_with = "seconds", deserialize_with = "from_seconds")]
         after: Duration,
         /// What failed.
         message: String,
@@ -143,6 +143,11 @@ pub enum Next {
 
 fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(duration.as_secs_f64())
+}
+
+fn from_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let seconds = f64::deserialize(deserializer)?;
+    Duration::try_from_secs_f64(seconds).map_err(serde::de::Error::custom)
 }
 
 // === impl Cause ===
@@ -154,7 +159,7 @@ impl Cause {
             resource: K::RESOURCE.to_string(),
             key: change.object().key(),
             revision: change.revision(),
-            what: change.what(),
+            what: Cow::Borrowed(change.what()),
         }
     }
 }

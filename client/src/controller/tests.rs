@@ -308,7 +308,7 @@ async fn a_record_tells_what_triggered_was_read_decided_and_written() {
                {"resource": "pods", "revision": "1", "objects": 0}])
     );
     let writes: Vec<_> =
-        first.writes.iter().map(|it| (it.verb, it.resource.as_str(), it.revision.0)).collect();
+        first.writes.iter().map(|it| (&*it.verb, it.resource.as_str(), it.revision.0)).collect();
     assert_eq!(
         writes.iter().map(|(verb, resource, _)| (*verb, *resource)).collect::<Vec<_>>(),
         [("create", "pods"), ("create", "pods"), ("update", "replicasets.apps/status")]
@@ -533,7 +533,7 @@ fn records_are_bounded() {
     for name in ["a", "b", "c"] {
         records.add(Record {
             sequence: 0,
-            controller: "test",
+            controller: "test".into(),
             resource: "things".to_owned(),
             key: Key::cluster(name),
             started: Timestamp::UNIX_EPOCH,

@@ -12,7 +12,7 @@ use std::{
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use runtime::{Runtime, Tasks};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Cache, Kind, Metadata, Reflector,
@@ -44,7 +44,7 @@ struct Entry {
 }
 
 /// What a reconcile read of one kind.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Read {
     /// The resource, such as `pods`.
     pub resource: String,

@@ -10,7 +10,10 @@ use super::{Body, BoxError, Transport, TransportError, boxed};
 
 /// A connection pool to one API server.
 #[derive(Clone)]
-pub struct Remote(kube::Client);
+pub struct Remote {
+    client: kube::Client,
+    host: String,
+}
 
 /// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +61,28 @@ impl Remote {
         config.write_timeout = None;
         // One call is one request: a write whose answer was lost must not be sent again behind our back.
         config.default_retry = false;
-        Ok(Self(kube::Client::try_from(config).map_err(Error::Client)?))
+        let host = config.cluster_url.authority().map(ToString::to_string).unwrap_or_default();
+        Ok(Self { client: kube::Client::try_from(config).map_err(Error::Client)?, host })
+    }
+
+    /// To another server with the same credentials, such as the port of a component. On this machine whatever certificate it
+    /// shows is taken: components make theirs themselves. Elsewhere it must be good by the kubeconfig.
+    ///
+    /// # Errors
+    /// When there is nothing usable.
+    pub async fn connect_to(server: http::Uri, kubeconfig: Option<&Path>) -> Result<Self, Error> {
+        let mut config = configuration(kubeconfig).await?;
+        let host = server.host().unwrap_or_default();
+        let here = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        config.accept_invalid_certs |= here;
+        config.tls_server_name = None;
+        config.cluster_url = server;
+        Self::from_config(config)
+    }
+
+    /// Host and port of the server.
+    pub fn host(&self) -> &str {
+        &self.host
     }
 }
 
@@ -77,7 +101,7 @@ impl Transport for Remote {
     ) -> BoxFuture<'_, Result<http::Response<Body>, TransportError>> {
         async move {
             let request = request.map(kube::client::Body::from);
-            match self.0.send(request).await {
+            match self.client.send(request).await {
                 Ok(response) => Ok(response.map(boxed)),
                 Err(error) => Err(sort(error)),
             }
