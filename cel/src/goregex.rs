@@ -15,7 +15,7 @@ pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
         .size_limit(LARGEST)
         .nest_limit(200)
         .build()
-        .map_err(|_| format!("error parsing regexp: {}", why(pattern)))
+        .map_err(|_error| format!("error parsing regexp: {}", why(pattern)))
 }
 
 fn translate(pattern: &str) -> String {

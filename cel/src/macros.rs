@@ -84,7 +84,7 @@ impl Make<'_> {
         let place = self.parser.place_of(arg.id);
         Ok(match arg.kind {
             Kind::Select { operand, field, .. } => {
-                Ok(self.new(Kind::Select { operand, field, test: true })?)
+                Ok(self.make(Kind::Select { operand, field, test: true })?)
             }
             _ => Err(Misuse { place, message: "invalid argument to has() macro".to_owned() }),
         })
@@ -195,7 +195,7 @@ impl Make<'_> {
             }
             "transformMap" => {
                 let accumulator = self.accumulator()?;
-                let key = self.new(Kind::Ident(var.clone()))?;
+                let key = self.make(Kind::Ident(var.clone()))?;
                 let step = self.call("cel.@mapInsert", vec![accumulator, key, transform])?;
                 self.gather(target, var, Some(other), filter, step, Kind::Map(Vec::new()))
             }
@@ -221,9 +221,9 @@ impl Make<'_> {
             return Ok(Err(self.misuse(&variable, &message)));
         };
         let again = self.copy(&target)?;
-        let value = self.new(call("value", Some(again), Vec::new()))?;
+        let value = self.make(call("value", Some(again), Vec::new()))?;
         let bound = self.bind(name, value, next(&mut args)?)?;
-        let there = self.new(call("hasValue", Some(target), Vec::new()))?;
+        let there = self.make(call("hasValue", Some(target), Vec::new()))?;
         let then = if function == "optMap" { self.call("optional.of", vec![bound])? } else { bound };
         let none = self.call("optional.none", Vec::new())?;
         Ok(Ok(self.call("_?_:_", vec![there, then, none])?))
@@ -236,13 +236,13 @@ impl Make<'_> {
                 "sortBy can only be applied to a list, identifier, comprehension, call or select expression";
             return Ok(Err(self.misuse(&target, message)));
         }
-        let input = self.new(Kind::Ident(INPUT.to_owned()))?;
+        let input = self.make(Kind::Ident(INPUT.to_owned()))?;
         let keys = match self.map(input, args)? {
             Ok(keys) => keys,
             Err(misuse) => return Ok(Err(misuse)),
         };
-        let input = self.new(Kind::Ident(INPUT.to_owned()))?;
-        let sorted = self.new(call("@sortByAssociatedKeys", Some(input), vec![keys]))?;
+        let input = self.make(Kind::Ident(INPUT.to_owned()))?;
+        let sorted = self.make(call("@sortByAssociatedKeys", Some(input), vec![keys]))?;
         Ok(Ok(self.bind(INPUT.to_owned(), target, sorted)?))
     }
 
@@ -261,16 +261,16 @@ impl Make<'_> {
     /// A fold over nothing, whose accumulator is the bound name.
     fn bind(&mut self, name: String, value: Expr, result: Expr) -> Parsed<Expr> {
         let fold = Fold {
-            range: self.new(Kind::List(Vec::new()))?,
+            range: self.make(Kind::List(Vec::new()))?,
             var: UNUSED.to_owned(),
             second: None,
             accumulator: name.clone(),
             init: value,
             condition: self.literal(Literal::Bool(false))?,
-            step: self.new(Kind::Ident(name))?,
+            step: self.make(Kind::Ident(name))?,
             result,
         };
-        self.new(Kind::Fold(Box::new(fold)))
+        self.make(Kind::Fold(Box::new(fold)))
     }
 
     fn gather(
@@ -289,7 +289,7 @@ impl Make<'_> {
                 self.call("_?_:_", vec![filter, step, same])?
             }
         };
-        let init = self.new(init)?;
+        let init = self.make(init)?;
         let condition = self.literal(Literal::Bool(true))?;
         let result = self.accumulator()?;
         let accumulator = ACCUMULATOR.to_owned();
@@ -298,7 +298,7 @@ impl Make<'_> {
 
     fn append(&mut self, value: Expr) -> Parsed<Expr> {
         let accumulator = self.accumulator()?;
-        let list = self.new(Kind::List(vec![Element { value, optional: false }]))?;
+        let list = self.make(Kind::List(vec![Element { value, optional: false }]))?;
         self.call("_+_", vec![accumulator, list])
     }
 
@@ -317,22 +317,22 @@ impl Make<'_> {
     }
 
     fn fold(&mut self, fold: Fold) -> Made {
-        Ok(Ok(self.new(Kind::Fold(Box::new(fold)))?))
+        Ok(Ok(self.make(Kind::Fold(Box::new(fold)))?))
     }
 
     fn accumulator(&mut self) -> Parsed<Expr> {
-        self.new(Kind::Ident(ACCUMULATOR.to_owned()))
+        self.make(Kind::Ident(ACCUMULATOR.to_owned()))
     }
 
     fn literal(&mut self, literal: Literal) -> Parsed<Expr> {
-        self.new(Kind::Literal(literal))
+        self.make(Kind::Literal(literal))
     }
 
     fn call(&mut self, function: &str, args: Vec<Expr>) -> Parsed<Expr> {
-        self.new(call(function, None, args))
+        self.make(call(function, None, args))
     }
 
-    fn new(&mut self, kind: Kind) -> Parsed<Expr> {
+    fn make(&mut self, kind: Kind) -> Parsed<Expr> {
         let id = self.parser.id(self.place)?;
         Ok(self.parser.node(id, kind))
     }

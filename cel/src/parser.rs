@@ -487,7 +487,7 @@ impl Parser {
             self.issues.push(Issue { place: None, message: format!("expression exceeds {NODES} nodes") });
             return Err(Abandoned);
         }
-        let id = Id::try_from(self.places.len()).map_err(|_| Abandoned)?;
+        let id = Id::try_from(self.places.len()).map_err(|_error| Abandoned)?;
         self.places.push(place);
         Ok(id)
     }

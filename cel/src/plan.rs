@@ -129,10 +129,10 @@ impl<'p> Planner<'p> {
     /// # Errors
     /// A constant that cannot be computed, or a pattern that is none.
     pub(crate) fn plan(&mut self, expr: &Expr) -> Result<Node, String> {
-        if let Some(named) = self.checked.type_names.get(&expr.id) {
-            if matches!(expr.kind, Kind::Ident(_)) {
-                return Ok(Node::Constant(Value::Type(named.bare_name().into())));
-            }
+        if let Some(named) = self.checked.type_names.get(&expr.id)
+            && matches!(expr.kind, Kind::Ident(_))
+        {
+            return Ok(Node::Constant(Value::Type(named.bare_name().into())));
         }
         Ok(match &expr.kind {
             Kind::Literal(literal) => Node::Constant(constant(literal)),

@@ -38,7 +38,7 @@ fn to_int<'v>(value: &Value<'v>) -> Outcome<'v> {
     let overflow = || EvalError::new("integer overflow");
     Ok(Value::Int(match value {
         Value::Int(value) => *value,
-        Value::Uint(value) => i64::try_from(*value).map_err(|_| overflow())?,
+        Value::Uint(value) => i64::try_from(*value).map_err(|_error| overflow())?,
         Value::Double(value) if *value > -9.223_372_036_854_776e18 && *value < 9.223_372_036_854_776e18 => {
             *value as i64
         }
@@ -58,7 +58,7 @@ fn to_uint<'v>(value: &Value<'v>) -> Outcome<'v> {
     let overflow = || EvalError::new("unsigned integer overflow");
     Ok(Value::Uint(match value {
         Value::Uint(value) => *value,
-        Value::Int(value) => u64::try_from(*value).map_err(|_| overflow())?,
+        Value::Int(value) => u64::try_from(*value).map_err(|_error| overflow())?,
         Value::Double(value) if *value >= 0.0 && *value < 18_446_744_073_709_551_616.0 => *value as u64,
         Value::Double(_) => return Err(overflow()),
         Value::String(text) if !text.starts_with('+') => match text.parse() {

@@ -109,7 +109,7 @@ pub(crate) fn format<'v>(format: &str, args: &List<'v>) -> Outcome<'v> {
             let shown = one(clause, precision, value).map_err(|why| (None, why))?;
             let mut out = out.borrow_mut();
             out.push_str(&shown);
-            bounded(Some(out.len())).map_err(|_| (None, String::new()))
+            bounded(Some(out.len())).map_err(|_error| (None, String::new()))
         },
     );
     match result {
@@ -217,7 +217,7 @@ fn string(value: &Value<'_>) -> Result<String, ()> {
         Value::List(list) => {
             let mut parts = Vec::new();
             for element in list.iter() {
-                parts.push(inner(&element.map_err(|_| ())?)?);
+                parts.push(inner(&element.map_err(|_error| ())?)?);
             }
             format!("[{}]", parts.join(", "))
         }
@@ -237,7 +237,7 @@ fn of_map(map: &Map<'_>) -> Result<String, ()> {
         if !matches!(key, Value::String(_) | Value::Bool(_) | Value::Int(_) | Value::Uint(_)) {
             return Err(());
         }
-        let value = map.get(&key).ok_or(())?.map_err(|_| ())?;
+        let value = map.get(&key).ok_or(())?.map_err(|_error| ())?;
         pairs.push((inner(&key)?, inner(&value)?));
     }
     pairs.sort();

@@ -108,7 +108,7 @@ fn version(text: &str) -> Result<Version, String> {
                     go_quoted(part)
                 ));
             }
-            pre_parts.push(Part::Number(part.parse().map_err(|_| out_of_range(part))?));
+            pre_parts.push(Part::Number(part.parse().map_err(|_error| out_of_range(part))?));
         } else if is_plain(part) {
             pre_parts.push(Part::Text(part.to_owned()));
         } else {
@@ -150,7 +150,7 @@ fn numeric(what: &str, text: &str) -> Result<u64, String> {
     if text.is_empty() {
         return Err("strconv.ParseUint: parsing \"\": invalid syntax".to_owned());
     }
-    text.parse().map_err(|_| out_of_range(text))
+    text.parse().map_err(|_error| out_of_range(text))
 }
 
 impl Version {

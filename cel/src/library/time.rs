@@ -91,7 +91,7 @@ fn offset(time: Timestamp, zone: &str) -> Result<i64, EvalError> {
     if let Some((hours, minutes)) = zone.split_once(':') {
         let number = |text: &str| {
             text.parse::<i64>()
-                .map_err(|_| EvalError::new(format!("strconv.Atoi: parsing {text:?}: invalid syntax")))
+                .map_err(|_error| EvalError::new(format!("strconv.Atoi: parsing {text:?}: invalid syntax")))
         };
         let (hours_number, minutes) = (number(hours)?, number(minutes)?);
         let minutes = hours_number.saturating_mul(60).saturating_add(if hours.starts_with('-') {
@@ -107,9 +107,10 @@ fn offset(time: Timestamp, zone: &str) -> Result<i64, EvalError> {
     if zone.is_empty() || zone == "UTC" {
         return Ok(0);
     }
-    let known =
-        jiff::tz::TimeZone::get(zone).map_err(|_| EvalError::new(format!("unknown time zone {zone}")))?;
-    let at = jiff::Timestamp::from_second(time.seconds).map_err(|_| EvalError::new("timestamp overflow"))?;
+    let known = jiff::tz::TimeZone::get(zone)
+        .map_err(|_error| EvalError::new(format!("unknown time zone {zone}")))?;
+    let at =
+        jiff::Timestamp::from_second(time.seconds).map_err(|_error| EvalError::new("timestamp overflow"))?;
     Ok(i64::from(known.to_offset(at).seconds()))
 }
 
@@ -250,14 +251,14 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, ()> {
         if (whole.is_empty() && fraction.is_empty()) || whole.len() > 20 || fraction.contains('.') {
             return Err(());
         }
-        let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| ())? };
+        let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_error| ())? };
         let kept: String = fraction.chars().take(18).collect();
         let scale = 10_i128.pow(u32::try_from(kept.len()).unwrap_or_default());
-        let fraction: i128 = if kept.is_empty() { 0 } else { kept.parse().map_err(|_| ())? };
+        let fraction: i128 = if kept.is_empty() { 0 } else { kept.parse().map_err(|_error| ())? };
         total += whole * unit + fraction * unit / scale;
         rest = after;
     }
-    i64::try_from(if negative { -total } else { total }).map(Duration).map_err(|_| ())
+    i64::try_from(if negative { -total } else { total }).map(Duration).map_err(|_error| ())
 }
 
 /// The format `duration` of OpenAPI: as Go reads them, or as `3 days 2 h`.
