@@ -74,7 +74,7 @@ impl EventRateLimit {
 
     fn check(&self, attributes: &Attributes, now: Instant) -> Result<(), Status> {
         if !matches!(attributes.operation, Operation::Create | Operation::Update)
-            || attributes.resource.group != ""
+            || !attributes.resource.group.is_empty()
             || attributes.resource.resource != "events"
             || attributes.dry_run
         {

@@ -9,8 +9,11 @@ use serde_json::Value;
 use super::{Attributes, Operation, Plugin};
 use crate::server::Server;
 
+/// Whether the change from one Pod to another needs something.
+type Needs = fn(&Value, &Value) -> bool;
+
 /// The features that changes can need, by their names, in order.
-const FEATURES: &[(&str, fn(&Value, &Value) -> bool)] = &[
+const FEATURES: &[(&str, Needs)] = &[
     ("GuaranteedQoSPodCPUResize", resizes_guaranteed_cpu),
     ("InPlacePodLevelResourcesVerticalScaling", resizes_whole_pod),
 ];

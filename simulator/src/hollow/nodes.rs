@@ -23,6 +23,13 @@ const LEASE_SECONDS: i32 = 40;
 const HEARTBEAT_SECONDS: i64 = 300;
 /// The namespace of the Leases.
 const LEASES: &str = "kube-node-lease";
+/// What a kubelet of that version says it knows, if it is not told otherwise (KEP-5328).
+const DECLARED_FEATURES: [&str; 4] = [
+    "ExtendWebSocketsToKubelet",
+    "GuaranteedQoSPodCPUResize",
+    "InPlacePodLevelResourcesVerticalScaling",
+    "RestartAllContainersOnContainerExits",
+];
 /// The version the nodes claim to be.
 const KUBELET_VERSION: &str = "v1.36.2";
 
@@ -253,6 +260,7 @@ fn status(observed: &Observed, node: &Node, now: Timestamp) -> Value {
             {"type": "InternalIP", "address": addresses::node(observed.number).to_string()},
             {"type": "Hostname", "address": observed.name},
         ],
+        "declaredFeatures": DECLARED_FEATURES,
         "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
         "nodeInfo": {
             "architecture": "amd64",

@@ -128,7 +128,7 @@ pub(super) fn check(
         })
         .filter(|(_, _, amounts)| !amounts.is_empty())
         .collect();
-    if charges.is_empty() && !(matching.is_empty() && !write.adds(write.before.as_ref()).is_empty()) {
+    if charges.is_empty() && (!matching.is_empty() || write.adds(write.before.as_ref()).is_empty()) {
         return Ok(Vec::new());
     }
     let uncovered: Vec<&str> =
