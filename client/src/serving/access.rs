@@ -187,7 +187,11 @@ impl Access {
             })?;
         let authenticated = answer.pointer("/status/authenticated") == Some(&Value::Bool(true));
         let user = answer.pointer("/status/user").cloned().map(serde_json::from_value::<User>);
-        let user = user.transpose().map_err(|_| Refusal::Unauthorized)?.filter(|_| authenticated);
+        let user = user.transpose().map_err(|error| {
+            tracing::warn!(%error, "a review names nobody that can be read");
+            Refusal::Unauthorized
+        })?;
+        let user = user.filter(|_| authenticated);
         self.users.put(token, user.clone());
         Ok(user)
     }

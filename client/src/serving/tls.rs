@@ -53,7 +53,7 @@ pub(super) fn certificates_in(pem: &[u8]) -> Vec<CertificateDer<'static>> {
 fn private_key(path: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
     let pem = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     PrivateKeyDer::from_pem_slice(&pem)
-        .map_err(|_| anyhow!("{} holds no private key in PEM form", path.display()))
+        .map_err(|error| anyhow!("{} holds no private key in PEM form: {error}", path.display()))
 }
 
 fn self_signed(flags: &Flags) -> anyhow::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
