@@ -110,7 +110,7 @@ mod tests {
         for (old, new, expected) in [
             (pod("Guaranteed", "1", none.clone()), pod("Guaranteed", "1000m", none.clone()), vec![]),
             (pod("Guaranteed", "1", none.clone()), pod("Guaranteed", "2", none.clone()), vec![cpu]),
-            (pod("Burstable", "1", none.clone()), pod("Burstable", "2", none.clone()), vec![]),
+            (pod("Burstable", "1", none.clone()), pod("Burstable", "2", none), vec![]),
             (
                 pod("Burstable", "1", json!({"requests": {"cpu": "1"}})),
                 pod("Burstable", "1", json!({"requests": {"cpu": "2"}})),

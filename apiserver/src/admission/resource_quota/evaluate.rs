@@ -339,7 +339,7 @@ mod tests {
         let none = json!({});
         for (quotas, expected) in [
             (vec![], ""),
-            (vec![quota("a", json!({}), none.clone(), none.clone())], ""),
+            (vec![quota("a", json!({}), none.clone(), none)], ""),
             (vec![quota("a", json!({}), json!({"secrets": "0"}), json!({"secrets": "5"}))], ""),
             (
                 vec![
