@@ -127,16 +127,26 @@ spec:
   volumes: [{name: data, persistentVolumeClaim: {claimName: data}}]
 "#;
 
+/// Volumes are made when it is known which node they are for.
+const LATE: &str = r#"
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: late}
+provisioner: kubernetes.io/host-path
+volumeBindingMode: WaitForFirstConsumer
+"#;
+
 const CLAIM: &str = r#"
 apiVersion: v1
 kind: PersistentVolumeClaim
 metadata: {name: data}
-spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+spec: {storageClassName: late, accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
 "#;
 
 #[test]
 fn a_pod_waits_for_its_claim_and_then_for_its_volume() {
     let cluster = cluster();
+    apply(&cluster, LATE);
     apply(&cluster, CLAIMED);
     shows(
         &cluster,

@@ -20,9 +20,6 @@ const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
 const OLD_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 /// The provisioner of classes whose volumes are made by hand.
 const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
-/// The annotation of a CSINode that names the built-in kinds of volumes its drivers have taken over.
-const MIGRATED: &str = "storage.alpha.kubernetes.io/migrated-plugins";
-
 /// A PersistentVolumeClaim.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "RawClaim")]
@@ -456,17 +453,6 @@ impl NodeDrivers {
     pub fn limit(&self, driver: &str) -> Option<i64> {
         let driver = self.spec.drivers.iter().find(|known| *known.name == *driver)?;
         driver.allocatable.as_ref()?.count
-    }
-
-    /// Whether the node has a driver.
-    pub fn has(&self, driver: &str) -> bool {
-        self.spec.drivers.iter().any(|known| *known.name == *driver)
-    }
-
-    /// Whether drivers have taken over a built-in kind of volumes.
-    pub fn has_taken_over(&self, plugin: &str) -> bool {
-        let all = self.metadata.annotations.get(MIGRATED).unwrap_or_default();
-        all.split(',').any(|known| known == plugin)
     }
 }
 
