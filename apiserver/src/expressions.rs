@@ -83,6 +83,52 @@ pub(crate) fn compile(
     })
 }
 
+/// What a selector of devices may cost at the most, as it is estimated.
+const SELECTOR_COST_MAX: u64 = 1_000_000;
+
+/// What is wrong with a selector of devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SelectorFault {
+    /// It is no expression, or not one of truth.
+    Invalid(String),
+    /// It may take too long.
+    TooComplex,
+}
+
+/// Compiles a selector of devices (`dynamic-resource-allocation/cel`).
+///
+/// # Errors
+/// What is wrong with it, in upstream's words.
+pub(crate) fn device_selector(expression: &str) -> Result<Program, SelectorFault> {
+    static DEVICE: LazyLock<Environment> = LazyLock::new(|| {
+        Environment::new().with_library(Library::Bindings).with_declared("device", &device())
+    });
+    let program = compile(&DEVICE, expression, &[]).map_err(SelectorFault::Invalid)?;
+    let output = program.output();
+    if ![Type::Bool, Type::Dyn].iter().any(|of| of.is(output)) {
+        let why = format!("must evaluate to bool or the unknown type, not {}", output.go_name());
+        return Err(SelectorFault::Invalid(why));
+    }
+    if program.estimate() > SELECTOR_COST_MAX {
+        return Err(SelectorFault::TooComplex);
+    }
+    Ok(program)
+}
+
+/// A device, with the limits of what a ResourceSlice may say of it.
+fn device() -> Arc<Declared> {
+    let by_domain = |value: Arc<Declared>| Declared::map(Declared::map(value, 32), 32);
+    Declared::object(
+        "kubernetes.DRADevice",
+        [
+            ("driver", Declared::string(63)),
+            ("attributes", by_domain(Declared::any_within(64))),
+            ("capacity", by_domain(Declared::named(Type::named("kubernetes.Quantity")))),
+            ("allowMultipleAllocations", Declared::bool()),
+        ],
+    )
+}
+
 /// What a patch of a policy must be: a list of operations.
 pub(crate) fn patch_type() -> Type {
     Type::list(json_patch().to_type())
@@ -176,6 +222,44 @@ fn namespace() -> Arc<Declared> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn selectors_of_devices_are_true_or_false_and_soon_told() {
+        for (expression, wrong) in [
+            ("true", None),
+            ("device.driver == 'gpu.example.com'", None),
+            (
+                "device.attributes['gpu.example.com'].model == 'a' && device.attributes['x'].?cores.orValue(0) > 3",
+                None,
+            ),
+            ("device.attributes['gpu.example.com'].ok", None),
+            ("device.capacity['gpu.example.com'].memory.compareTo(quantity('1Gi')) >= 0", None),
+            ("device.attributes['a'].version.isGreaterThan(semver('1.0.0'))", None),
+            ("device.attributes['a'].name.matches('^x.*y$')", None),
+            ("cel.bind(dra, device.attributes['a'], dra.one && dra.another)", None),
+            ("device.allowMultipleAllocations", None),
+            ("'a'", Some("must evaluate to bool or the unknown type, not string")),
+            ("device.nope == 1", Some("compilation failed: ERROR: <input>:1:7: undefined field 'nope'")),
+            (
+                "noSuchVar",
+                Some("compilation failed: ERROR: <input>:1:1: undeclared reference to 'noSuchVar'"),
+            ),
+        ] {
+            match (device_selector(expression), wrong) {
+                (Ok(_), None) => {}
+                (Err(SelectorFault::Invalid(why)), Some(wrong)) => {
+                    assert!(why.starts_with(wrong), "{expression}: {why}")
+                }
+                (other, _) => panic!("{expression}: {other:?}"),
+            }
+        }
+        let deep = "device.attributes.all(a, device.attributes.all(b, device.attributes.all(c, device.attributes.all(d, true))))";
+        assert!(
+            matches!(device_selector(deep), Err(SelectorFault::TooComplex)),
+            "{:?}",
+            device_selector(deep)
+        );
+    }
 
     #[test]
     fn expressions_of_policies_name_what_upstream_gives_them() {

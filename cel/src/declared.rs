@@ -95,6 +95,11 @@ impl Declared {
         Arc::new(Self { nullable: true, ..Self::new(Shape::Dyn, MAX_REQUEST - 2, 1) })
     }
 
+    /// Anything of at most this many elements, characters or bytes.
+    pub fn any_within(max: u64) -> Arc<Self> {
+        Arc::new(Self { nullable: true, ..Self::new(Shape::Dyn, max, 1) })
+    }
+
     /// A string of at most this many bytes.
     pub fn string(max: u64) -> Arc<Self> {
         Arc::new(Self::new(Shape::String, max, 2))

@@ -91,6 +91,11 @@ fn quantities_keep_their_value() {
 }
 
 #[test]
+fn expressions_end_within_their_costs() {
+    play("expressions", 500);
+}
+
+#[test]
 fn every_target_is_played_here() {
     let text = include_str!("bounded.rs");
     for target in targets::ALL {

@@ -58,6 +58,9 @@ pub struct Called<'a> {
     pub namespaced: bool,
 }
 
+/// What is wrong with a name; or, if so said, with one to which more will be added.
+pub type NameRule<'a> = &'a dyn Fn(&str, bool) -> Vec<String>;
+
 /// When `metadata.generation` grows, and where it begins: see [`Generation::first`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Generation {
@@ -208,6 +211,17 @@ pub trait Strategy: Send + Sync + 'static {
     /// kinds call their `validate` too.
     fn validate_update(cx: &Context<'_>, object: &Self::Object, _old: &Self::Object) -> Faults {
         Self::validate(cx, object)
+    }
+
+    /// What is wrong with a new object in all: with its metadata, which is judged by a rule for names, and with the rest.
+    fn creation_faults(
+        cx: &Context<'_>,
+        object: &Self::Object,
+        metadata: &dyn Fn(NameRule<'_>) -> Faults,
+    ) -> Faults {
+        let mut faults = metadata(&Self::name_faults);
+        faults.extend(Self::validate(cx, object));
+        faults
     }
 
     /// What is wrong with the change alone, for kinds that tell it after what is wrong with the metadata.
@@ -408,9 +422,9 @@ impl<S: Strategy> Kind<S> {
     }
 
     /// What a built-in kind has against metadata, besides what every kind has.
-    fn metadata_faults(object: &Value) -> Faults {
+    fn metadata_faults(object: &Value, names: NameRule<'_>) -> Faults {
         let meta = object.get("metadata").unwrap_or(&Value::Null);
-        let mut faults = metadata::validate(meta, S::NAMES.namespaced, &S::name_faults);
+        let mut faults = metadata::validate(meta, S::NAMES.namespaced, names);
         if S::KNOWN_FINALIZERS {
             faults.extend(metadata::validate_known_finalizers(meta));
         }
@@ -568,13 +582,12 @@ impl<S: Strategy> Resource for Kind<S> {
         if S::STATUS && !S::STATUS_ON_CREATE {
             remove(&mut value, "status");
         }
-        let mut faults = Self::metadata_faults(&value);
-        let managed = managed_fields(&mut value);
         let mut object: S::Object = typed(&value)?;
         S::prepare_for_create(cx, &mut object);
-        faults.extend(S::validate(cx, &object));
+        let faults = S::creation_faults(cx, &object, &|names| Self::metadata_faults(&value, names));
         let warnings = S::warnings(cx, &object, None);
         S::canonicalize(&mut object);
+        let managed = managed_fields(&mut value);
         Ok(Checked { object: untyped(&object, value, managed), faults, warnings })
     }
 
@@ -642,7 +655,7 @@ struct Around {
 impl Around {
     fn of<S: Strategy>(object: &Value, old: &Value, change: bool, whole: bool) -> Self {
         let change = if change { Kind::<S>::metadata_change_faults(object, old) } else { Vec::new() };
-        let whole = if whole { Kind::<S>::metadata_faults(object) } else { Vec::new() };
+        let whole = if whole { Kind::<S>::metadata_faults(object, &S::name_faults) } else { Vec::new() };
         if S::CHANGE_COMES_LAST {
             return Self { before: whole, after: change };
         }

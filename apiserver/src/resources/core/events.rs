@@ -16,11 +16,11 @@ use k8s_openapi::{
 use serde_json::Value;
 
 use crate::{
-    registry::strategy::{Context, Dependents, Names, SelectableField, Strategy},
+    registry::strategy::{Context, Dependents, NameRule, Names, SelectableField, Strategy},
     resources::shared::{
         internal::printed,
         metadata::invalid_each,
-        names::{dns1123_subdomain, path_segment, qualified_name},
+        names::{dns_subdomain, dns1123_subdomain, path_segment, qualified_name},
         optional::Text,
     },
 };
@@ -97,11 +97,23 @@ impl Strategy for Events {
     fn validate(cx: &Context<'_>, object: &Event) -> Faults {
         let mut faults = old_faults(object, reporter(cx));
         if is_strict(cx) {
-            let name = object.metadata.name.text();
-            faults.extend(invalid_each(&Path::new("metadata.name"), name, dns1123_subdomain(name)));
             faults.extend(strict_faults(object));
         }
         faults
+    }
+
+    fn creation_faults(
+        cx: &Context<'_>,
+        object: &Event,
+        metadata: &dyn Fn(NameRule<'_>) -> Faults,
+    ) -> Faults {
+        let mut faults = old_faults(object, reporter(cx));
+        if is_strict(cx) {
+            faults.extend(metadata(&dns_subdomain));
+            faults.extend(strict_faults(object));
+        }
+        // The metadata of all events are looked at when nothing else is wrong.
+        if faults.is_empty() { metadata(&path_segment) } else { faults }
     }
 
     fn validate_update(cx: &Context<'_>, object: &Event, old: &Event) -> Faults {
@@ -378,6 +390,34 @@ mod tests {
                 r#"count: Invalid value: "": needs to be unset"#,
             ]
         );
+    }
+
+    #[test]
+    fn metadata_of_new_events_are_judged_when_and_as_their_group_wants_it() {
+        let told = |group: &str, event: &Value, name: &str| {
+            let event = Event::from_value(&event_to_core(event.clone())).unwrap();
+            let metadata =
+                |rule: NameRule<'_>| invalid_each(&Path::new("metadata.name"), name, rule(name, false));
+            with_context(|cx| {
+                let cx = Context { group, ..cx.clone() };
+                let faults = Events::creation_faults(&cx, &event, &metadata);
+                faults
+                    .iter()
+                    .map(|fault| fault.to_string().split(':').next().unwrap().to_owned())
+                    .collect::<Vec<_>>()
+            })
+        };
+        let (good, untyped) = (newer(|_| ()), newer(|it| it["type"] = json!("Odd")));
+        for (group, event, name, expected) in [
+            ("events.k8s.io", &good, "a", &[][..]),
+            ("events.k8s.io", &good, "A", &["metadata.name"]),
+            ("events.k8s.io", &untyped, "A/B", &["metadata.name", "type"]),
+            ("", &good, "A", &[]),
+            ("", &good, "A/B", &["metadata.name"]),
+            ("", &newer(|it| it["action"] = json!("")), "A/B", &["action"]),
+        ] {
+            assert_eq!(told(group, event, name), expected, "{group} {name}");
+        }
     }
 
     #[test]

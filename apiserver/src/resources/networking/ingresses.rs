@@ -13,7 +13,8 @@ use crate::{
         addresses::{ip_warnings, legacy_ip, parse_sloppy},
         metadata::invalid_each,
         names::{
-            dns_label, dns_subdomain, dns1123_subdomain, port_name, port_number, wildcard_dns1123_subdomain,
+            dns_1035_label, dns_label, dns_subdomain, dns1123_subdomain, port_name, port_number,
+            wildcard_dns1123_subdomain,
         },
         optional::{Entries, Items, Text},
     },
@@ -69,9 +70,10 @@ impl Strategy for Ingresses {
         let (tls, rules) = old.map(|old| (old.tls.items(), old.rules.items())).unwrap_or_default();
         let held = Held {
             bad_secret_name: tls.iter().any(|tls| !secret_wrongs(tls).is_empty()),
-            bad_wildcard_rule: rules
-                .iter()
-                .any(|rule| rule.host.text().contains('*') && !rule_faults(rule, &Path::root()).is_empty()),
+            bad_wildcard_rule: rules.iter().any(|rule| {
+                let judged_as_of_old = |rule| rule_faults(rule, &Path::root(), dns_1035_label);
+                rule.host.text().contains('*') && !judged_as_of_old(rule).is_empty()
+            }),
         };
         spec_faults(object, held)
     }
@@ -136,7 +138,7 @@ fn spec_faults(object: &Ingress, held: Held) -> Faults {
         ));
     }
     if let Some(backend) = &spec.default_backend {
-        faults.extend(backend_faults(backend, &path.child("defaultBackend")));
+        faults.extend(backend_faults(backend, &path.child("defaultBackend"), dns_label));
     }
     for (index, rule) in spec.rules.items().iter().enumerate() {
         let path = path.child("rules").index(index);
@@ -147,7 +149,7 @@ fn spec_faults(object: &Ingress, held: Held) -> Faults {
             faults.extend(invalid_each(&path, host, host_wrongs(host)));
         }
         if !(host.contains('*') && held.bad_wildcard_rule) {
-            faults.extend(rule_faults(rule, &path));
+            faults.extend(rule_faults(rule, &path, dns_label));
         }
     }
     for (index, tls) in spec.tls.items().iter().enumerate() {
@@ -175,16 +177,19 @@ fn secret_wrongs(tls: &IngressTLS) -> Vec<String> {
     if name.is_empty() { Vec::new() } else { dns_subdomain(name, false) }
 }
 
-fn rule_faults(rule: &IngressRule, path: &Path) -> Faults {
+/// What is wrong with the name of a service.
+type ServiceNames = fn(&str, bool) -> Vec<String>;
+
+fn rule_faults(rule: &IngressRule, path: &Path, names: ServiceNames) -> Faults {
     let Some(http) = &rule.http else { return Vec::new() };
     let path = path.child("http.paths");
     if http.paths.is_empty() {
         return vec![Fault::required(&path, "")];
     }
-    http.paths.iter().enumerate().flat_map(|(index, it)| path_faults(it, &path.index(index))).collect()
+    http.paths.iter().enumerate().flat_map(|(index, it)| path_faults(it, &path.index(index), names)).collect()
 }
 
-fn path_faults(it: &HTTPIngressPath, path: &Path) -> Faults {
+fn path_faults(it: &HTTPIngressPath, path: &Path, names: ServiceNames) -> Faults {
     if it.path_type.is_empty() {
         return vec![Fault::required(&path.child("pathType"), "pathType must be specified")];
     }
@@ -212,11 +217,11 @@ fn path_faults(it: &HTTPIngressPath, path: &Path) -> Faults {
             &["Exact", "ImplementationSpecific", "Prefix"],
         )),
     }
-    faults.extend(backend_faults(&it.backend, &path.child("backend")));
+    faults.extend(backend_faults(&it.backend, &path.child("backend"), names));
     faults
 }
 
-fn backend_faults(backend: &IngressBackend, path: &Path) -> Faults {
+fn backend_faults(backend: &IngressBackend, path: &Path, names: ServiceNames) -> Faults {
     match (&backend.resource, &backend.service) {
         (Some(_), Some(_)) => {
             vec![Fault::invalid(path, "", "cannot set both resource and service backends")]
@@ -225,17 +230,17 @@ fn backend_faults(backend: &IngressBackend, path: &Path) -> Faults {
             let group = resource.api_group.as_deref();
             reference_faults(group, &resource.kind, &resource.name, &path.child("resource"))
         }
-        (None, Some(service)) => service_faults(service, path),
+        (None, Some(service)) => service_faults(service, path, names),
         (None, None) => vec![Fault::invalid(path, "", "resource or service backend is required")],
     }
 }
 
-fn service_faults(service: &IngressServiceBackend, path: &Path) -> Faults {
+fn service_faults(service: &IngressServiceBackend, path: &Path, names: ServiceNames) -> Faults {
     let name_path = path.child("service.name");
     let mut faults = if service.name.is_empty() {
         vec![Fault::required(&name_path, "")]
     } else {
-        invalid_each(&name_path, &service.name, dns_label(&service.name, false))
+        invalid_each(&name_path, &service.name, names(&service.name, false))
     };
     let port = service.port.as_ref();
     let name = port.map(|port| port.name.text()).unwrap_or_default();
@@ -265,6 +270,19 @@ mod tests {
 
     fn at(path: &str, kind: &str) -> Value {
         json!({"path": path, "pathType": kind, "backend": {"service": {"name": "a", "port": {"number": 80}}}})
+    }
+
+    #[test]
+    fn a_rule_for_many_hosts_that_an_older_server_would_refuse_frees_the_others() {
+        let to = |name: &str| {
+            let mut path = at("/a", "Prefix");
+            path["backend"]["service"]["name"] = json!(name);
+            rule("*.a.b", path)
+        };
+        let bad = rule("*.a.b", at("a", "Prefix"));
+        assert_eq!(check_update::<Ingresses>(bad.clone(), to("1a")), [""; 0], "a label of today, not of old");
+        let refused = r#"spec.rules[0].http.paths[0].path: Invalid value: "a": must be an absolute path"#;
+        assert_eq!(check_update::<Ingresses>(bad, to("a")), [refused]);
     }
 
     #[test]

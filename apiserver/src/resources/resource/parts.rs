@@ -9,11 +9,14 @@ use k8s_openapi::{
 };
 
 pub(super) use crate::resources::shared::pod_spec::volumes::csi_driver_name as driver_name_faults;
-use crate::resources::shared::{
-    metadata::invalid_each,
-    names::{c_identifier, dns1123_label, dns1123_subdomain, label_value},
-    optional::Text,
-    selectors::validate_label_key,
+use crate::{
+    expressions::{SelectorFault, device_selector},
+    resources::shared::{
+        metadata::invalid_each,
+        names::{c_identifier, dns1123_label, dns1123_subdomain, label_value},
+        optional::Text,
+        selectors::validate_label_key,
+    },
 };
 
 /// How many requests a claim may have, and results an allocation.
@@ -141,7 +144,18 @@ pub(super) fn selector_faults(selectors: &[DeviceSelector], path: &Path) -> Faul
             Some(cel) if cel.expression.len() > EXPRESSION_LENGTH_MAX => {
                 vec![Fault::too_long(&path.child("expression"), EXPRESSION_LENGTH_MAX)]
             }
-            Some(_) => Vec::new(),
+            Some(cel) => {
+                let path = path.child("expression");
+                match device_selector(&cel.expression) {
+                    Ok(_) => Vec::new(),
+                    Err(SelectorFault::Invalid(why)) => {
+                        vec![Fault::invalid(&path, cel.expression.as_str(), why)]
+                    }
+                    Err(SelectorFault::TooComplex) => {
+                        vec![Fault::forbidden(&path, "too complex, exceeds cost limit")]
+                    }
+                }
+            }
         }
     })
 }
