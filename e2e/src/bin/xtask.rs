@@ -179,8 +179,7 @@ fn replay(topics: &[&str], update: bool) -> anyhow::Result<()> {
     bail!("{}", wrong.join("\n"))
 }
 
-const HEAD: &str = "# Recorded exchanges that do not pass yet; see e2e/src/golden.rs. The list only shrinks.\n\
-    # Those of the topic watch need custom resources.";
+const HEAD: &str = "# Recorded exchanges that do not pass yet; see e2e/src/golden.rs. The list only shrinks.";
 
 fn step(what: &str, program: &str, arguments: &[&str]) -> anyhow::Result<()> {
     tell(&format!("== {what}: {program} {}", arguments.join(" ")));
