@@ -10,7 +10,7 @@ use k8s_openapi::{
 
 pub(super) use crate::resources::shared::pod_spec::volumes::csi_driver_name as driver_name_faults;
 use crate::{
-    expressions::{SelectorFault, device_selector},
+    expressions::device_selector,
     resources::shared::{
         metadata::invalid_each,
         names::{c_identifier, dns1123_label, dns1123_subdomain, label_value},
@@ -146,15 +146,8 @@ pub(super) fn selector_faults(selectors: &[DeviceSelector], path: &Path) -> Faul
             }
             Some(cel) => {
                 let path = path.child("expression");
-                match device_selector(&cel.expression) {
-                    Ok(_) => Vec::new(),
-                    Err(SelectorFault::Invalid(why)) => {
-                        vec![Fault::invalid(&path, cel.expression.as_str(), why)]
-                    }
-                    Err(SelectorFault::TooComplex) => {
-                        vec![Fault::forbidden(&path, "too complex, exceeds cost limit")]
-                    }
-                }
+                let wrong = device_selector(&cel.expression).err();
+                wrong.map(|why| Fault::invalid(&path, cel.expression.as_str(), why)).into_iter().collect()
             }
         }
     })
