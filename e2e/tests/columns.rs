@@ -98,7 +98,8 @@ fn kubectl_get_prints_upstreams_columns_of_every_resource() {
         expected.insert(Resource::of(resource), (columns(narrow), columns(wide)));
     }
     let listed = resources(cluster).into_iter().filter(|(_, verbs)| verbs.contains("list"));
-    for (resource, _) in listed {
+    // Custom resources have the columns that their definition gives them; one is defined among the objects.
+    for (resource, _) in listed.filter(|(resource, _)| resource.group != "example.com") {
         assert!(expected.contains_key(&resource), "{resource:?} has no expected columns");
     }
 
