@@ -181,6 +181,10 @@ impl Declared {
             (Shape::List { of, .. }, "@items") | (Shape::Map(of), "@values") => Some(Arc::clone(of)),
             // Keys are strings of any length, which upstream takes for no length at all.
             (Shape::Map(_), "@keys") => Some(Self::string(0)),
+            // Values of one bounded size, whatever their names: the attributes of devices.
+            (Shape::Map(of), _) if matches!(of.shape, Shape::Dyn) && of.max_elements < MAX_REQUEST - 2 => {
+                Some(Arc::clone(of))
+            }
             _ => self.field(name).map(|field| Arc::clone(&field.of)),
         }
     }

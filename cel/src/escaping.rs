@@ -1,7 +1,8 @@
 //! How a property whose name is no identifier is written in an expression: `__namespace__`, `a__dot__b`.
 //! The rules are those of "Common Expression Language in Kubernetes".
 
-const RESERVED: [&str; 21] = [
+/// Words that are no names in expressions: those that mean something, and those that may come to.
+pub const RESERVED: [&str; 21] = [
     "true",
     "false",
     "null",

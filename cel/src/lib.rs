@@ -34,6 +34,8 @@ mod value;
 mod equality;
 mod eval;
 
+pub mod admission;
+pub mod device;
 mod environment;
 pub mod escaping;
 mod goregex;

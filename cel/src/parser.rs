@@ -5,6 +5,7 @@
 
 use crate::{
     ast::{Ast, Element, Entry, Expr, FieldInit, Id, Kind, Literal},
+    escaping::RESERVED,
     lexer::{self, Token, TokenKind, quoted},
     macros::{self, Macros},
     source::{CompileErrors, Issue},
@@ -18,25 +19,6 @@ const SIZE: usize = 100_000;
 const NODES: usize = 200_000;
 
 const BEGINNINGS: &str = "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
-const RESERVED: [&str; 17] = [
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
 
 /// A syntax error was noted, or a limit met: there is no tree.
 #[derive(Debug)]

@@ -11,7 +11,8 @@ use crate::{
 };
 
 /// The declaration of a schema; `None` if it says no type, so that expressions cannot look into it. `root` adds what every
-/// resource has: `apiVersion`, `kind` and some of `metadata`. Nested types are named after `name`.
+/// resource has, unless the schema says that much itself: `apiVersion`, `kind` and some of `metadata`. Nested types are named
+/// after `name`.
 pub fn declare(schema: &Json, root: bool, name: &str) -> Option<Arc<Declared>> {
     let mut declared = shape(schema, root || truth(schema, "x-kubernetes-embedded-resource"), name)?;
     declared.nullable = truth(schema, "nullable");
@@ -101,6 +102,7 @@ fn object(schema: &Json, root: bool, name: &str) -> Declared {
         .and_then(Json::as_array)
         .map(|it| it.iter().filter_map(Json::as_str).collect())
         .unwrap_or_default();
+    let root = root && !says_what_every_resource_has(properties);
     let mut fields: BTreeMap<Arc<str>, Field> = BTreeMap::new();
     let mut min_size = 2;
     for (json, property) in properties {
@@ -131,4 +133,43 @@ fn object(schema: &Json, root: bool, name: &str) -> Declared {
         }
     }
     Declared::new(Shape::Object { name: name.into(), fields }, 0, min_size)
+}
+
+fn says_what_every_resource_has(properties: &serde_json::Map<String, Json>) -> bool {
+    let is = |property: Option<&Json>, of: &str| {
+        property.and_then(|it| it.get("type")).and_then(Json::as_str) == Some(of)
+    };
+    let metadata = properties.get("metadata");
+    let within = |name: &str| metadata?.get("properties")?.get(name);
+    is(properties.get("apiVersion"), "string")
+        && is(properties.get("kind"), "string")
+        && is(metadata, "object")
+        && ["name", "generateName"].iter().all(|name| is(within(name), "string"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_root_has_what_every_resource_has_unless_it_says_so_itself() {
+        let text = json!({"type": "string"});
+        let schema = |metadata: Json| json!({"type": "object", "properties": {"apiVersion": text, "kind": text, "metadata": metadata}});
+        let whole =
+            json!({"type": "object", "properties": {"name": text, "generateName": text, "uid": text}});
+        let bounded = json!({"type": "object", "properties": {"name": {"type": "string", "maxLength": 3}}});
+        for (schema, known, unknown) in [
+            (json!({"type": "object"}), "generateName", "uid"),
+            (schema(json!({"type": "object"})), "generateName", "uid"),
+            (schema(bounded), "generateName", "uid"),
+            (schema(whole), "uid", "labels"),
+        ] {
+            let declared = declare(&schema, true, "Foo").unwrap();
+            let metadata = declared.step("metadata").unwrap();
+            assert!(metadata.step(known).is_some(), "{schema}");
+            assert!(metadata.step(unknown).is_none(), "{schema}");
+        }
+    }
 }

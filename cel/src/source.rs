@@ -10,6 +10,9 @@ const LONGEST_LINE: usize = 16_384;
 /// A place in the source, counted in characters from the start. `None` is no place.
 pub(crate) type Place = Option<usize>;
 
+/// The stage after the checker.
+const PLANNING: &str = "program instantiation failed";
+
 /// What one error says, and of where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Issue {
@@ -49,12 +52,17 @@ impl CompileErrors {
 
     /// What is constant in a checked expression cannot be computed.
     pub(crate) fn instantiation(why: String) -> Self {
-        Self { text: why.clone(), messages: vec![why], stage: "program instantiation failed" }
+        Self { text: why.clone(), messages: vec![why], stage: PLANNING }
     }
 
     /// What failed: upstream's messages begin with it.
     pub fn stage(&self) -> &'static str {
         self.stage
+    }
+
+    /// It passed the checker, but something constant in it cannot be computed.
+    pub fn is_of_planning(&self) -> bool {
+        self.stage == PLANNING
     }
 
     /// The bare messages, in order of their places.

@@ -92,6 +92,8 @@ pub enum Map<'v> {
 pub struct Made<'v> {
     pub(crate) entries: Vec<(Value<'v>, Value<'v>)>,
     index: BTreeMap<Key, usize>,
+    /// What keys lead to that are not there; nowhere if none.
+    absent: Option<Box<Value<'v>>>,
 }
 
 /// An object with the type it was made of.
@@ -449,6 +451,14 @@ impl<'v> Map<'v> {
         }
     }
 
+    /// Whether a key is there.
+    pub(crate) fn has(&self, key: &Value<'_>) -> bool {
+        match self {
+            Self::Made(made) => made.has(key),
+            _ => self.get(key).is_some(),
+        }
+    }
+
     pub(crate) fn field(&self, name: &str) -> Option<Result<Value<'v>, EvalError>> {
         match self {
             Self::Json { fields, declared: None } => fields.get(name).map(|json| Ok(Value::of(json))),
@@ -466,7 +476,8 @@ impl<'v> Map<'v> {
                 Some(Value::part(json, of))
             }
             Self::Made(made) => {
-                made.index.get(&Key::String(name.into())).and_then(|at| made.at(*at)).cloned().map(Ok)
+                let there = made.index.get(&Key::String(name.into())).and_then(|at| made.at(*at));
+                there.or(made.absent.as_deref()).cloned().map(Ok)
             }
             Self::Object(object) => {
                 object.fields.iter().find(|(known, _)| **known == *name).map(|(_, value)| Ok(value.clone()))
@@ -503,7 +514,18 @@ impl<'v> Made<'v> {
     }
 
     fn get(&self, key: &Value<'_>) -> Option<&Value<'v>> {
-        self.at(*self.index.get(&key_of(key)?)?)
+        let there = key_of(key).and_then(|key| self.at(*self.index.get(&key)?));
+        there.or(self.absent.as_deref())
+    }
+
+    fn has(&self, key: &Value<'_>) -> bool {
+        key_of(key).is_some_and(|key| self.index.contains_key(&key))
+    }
+
+    /// Lets all keys that are not there lead to a value.
+    pub(crate) fn with_absent(mut self, value: Value<'v>) -> Self {
+        self.absent = Some(Box::new(value));
+        self
     }
 
     /// Adds an entry; `false` if the key is there already.

@@ -173,7 +173,7 @@ fn contained<'v>(args: &[Value<'v>]) -> Outcome<'v> {
         [value, Value::List(list)] => equality::contains(list, value).map(Value::Bool),
         [key, Value::Map(map)] => match map.get(key) {
             Some(Err(why)) => Err(why),
-            found => Ok(Value::Bool(found.is_some())),
+            _ => Ok(Value::Bool(map.has(key))),
         },
         _ => Err(EvalError::no_such_overload()),
     }
