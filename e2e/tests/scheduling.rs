@@ -83,7 +83,7 @@ fn a_more_important_pod_displaces_one_and_a_polite_one_waits() {
         "describe pod polite",
         &[
             "FailedScheduling",
-            "0/3 nodes are available: 3 Insufficient cpu. preemption: not eligible due to preemptionPolicy=Never.",
+            "0/3 nodes are available: 3 Insufficient cpu. no new claims to deallocate, preemption: not eligible due to preemptionPolicy=Never.",
         ],
     );
     assert_eq!(cluster.kubectl("get pods -l app=filler -o name").lines().count(), 3);
@@ -110,7 +110,7 @@ fn a_more_important_pod_displaces_one_and_a_polite_one_waits() {
         "it is told why",
         unschedulable,
         &[
-            "3 Insufficient cpu. preemption: 0/3 nodes are available: 3 No preemption victims found for incoming pod.",
+            "3 Insufficient cpu. no new claims to deallocate, preemption: 0/3 nodes are available: 3 No preemption victims found for incoming pod.",
         ],
     );
     let why =

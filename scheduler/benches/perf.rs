@@ -9,7 +9,7 @@
 use std::{sync::Arc, time::Duration};
 
 use scheduler::{
-    cycle::{Question, decide},
+    cycle::{Memory, Question, decide_with},
     plugin::Relief,
     pod::Pod,
     profile::Profile,
@@ -191,12 +191,13 @@ fn run(case: &Case) -> (Duration, Vec<Duration>, usize) {
     let profile = Profile::default();
     let pods: Vec<Arc<Pod>> = (0..case.pods).map(|number| read((case.new)(number))).collect();
     let (mut start, mut placed) = (0, 0);
+    let mut memory = Memory::default();
     let mut latencies = Vec::with_capacity(pods.len());
     let began = Instant::now();
     for (lot, pod) in (0_u64..).zip(&pods) {
         let one = Instant::now();
         let snapshot = cluster.snapshot();
-        let decision = decide(&Question {
+        let question = Question {
             pod,
             snapshot: &snapshot,
             profile: &profile,
@@ -204,7 +205,8 @@ fn run(case: &Case) -> (Duration, Vec<Duration>, usize) {
             percentage_of_nodes_to_score: 0,
             start,
             lot: lot.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 7,
-        });
+        };
+        let decision = decide_with(&question, &mut memory);
         drop(snapshot);
         start = decision.next_start;
         match (&decision.outcome, &decision.relief) {

@@ -30,6 +30,7 @@ use crate::{
     cycle::{Diagnosis, Verdict},
     plugin::{ClusterEvent, Holding, Permission, Preparation, Rejection},
     pod::{POD_SCHEDULED, Pod},
+    prepare::Reserved,
     profile::Profile,
     queue::Turn,
     run::{Binding, Shared},
@@ -181,7 +182,8 @@ impl Shared {
         let Binding { turn, node, holdings, begun, slot } = binding;
         let pod = Arc::clone(&turn.pod);
         let Some(profile) = self.options.profiles.of(&pod) else { return };
-        match self.permit_prepare_bind(profile, &pod, &node, &holdings, slot).await {
+        let reserved = Mutex::default();
+        match self.permit_prepare_bind(profile, &pod, &node, &holdings, slot, &reserved).await {
             Ok(()) => {
                 self.count("scheduled", &pod, begun);
                 self.metrics.bound(turn.attempts, self.now().saturating_sub(turn.since));
@@ -192,6 +194,7 @@ impl Shared {
                 self.state.lock().cluster.others_mut().release(pod.uid());
             }
             Err(failure) => {
+                self.give_back_devices(&pod, reserved.into_inner()).await;
                 let result = if matches!(failure, Failure::Rejected(..)) { "unschedulable" } else { "error" };
                 self.count(result, &pod, begun);
                 self.roll_back(turn, &node, failure);
@@ -206,6 +209,7 @@ impl Shared {
         node: &Arc<str>,
         holdings: &[Holding],
         slot: OwnedSemaphorePermit,
+        reserved: &Mutex<Vec<Reserved>>,
     ) -> Result<(), Failure> {
         for plugin in &profile.permits {
             match plugin.permit(pod, node) {
@@ -229,6 +233,9 @@ impl Shared {
                 let result = match preparation {
                     Preparation::Volumes { patience } => {
                         self.prepare_volumes(pod, node, holdings, patience).await
+                    }
+                    Preparation::Devices { patience } => {
+                        self.prepare_devices(pod, node, holdings, patience, reserved).await
                     }
                 };
                 result.map_err(|why| Failure::Error(format!("running PreBind plugin {plugin:?}: {why}")))?;
@@ -293,20 +300,26 @@ impl Shared {
                 ("SchedulerError", message, BTreeSet::new())
             }
             Failure::Rejected(plugin, rejection) => {
-                let verdict = Verdict { node: Arc::clone(node), row: Row::default(), plugin, rejection };
+                let verdict = Verdict {
+                    node: Arc::clone(node),
+                    row: Row::default(),
+                    plugin,
+                    rejection: Arc::new(rejection),
+                };
                 ("Unschedulable", Diagnosis::of_one(verdict).message(1), BTreeSet::from([plugin]))
             }
         };
-        let mut state = self.state.lock();
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
         state.cluster.others_mut().release(turn.pod.uid());
         if let Some(pod) = state.cluster.forget(turn.pod.uid()) {
-            self.happened(&mut state, &ClusterEvent::PodRemoved(pod));
+            self.happened(state, &ClusterEvent::PodRemoved(pod));
         }
         let current = self.pods.get_same(&key, turn.pod.uid());
         let Some(pod) = current.filter(|pod| !pod.is_assigned() && !pod.ended) else { return };
         turn.pod = Arc::clone(&pod);
-        state.queue.come_back(turn, plugins, self.now());
-        drop(state);
+        state.queue.come_back(turn, plugins, self.now(), state.cluster.others());
+        drop(guard);
         self.wake();
         self.tell_failure(&pod, reason, &message, Nomination::Clear);
     }

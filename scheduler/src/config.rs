@@ -440,7 +440,7 @@ mod tests {
         assert_eq!(profile.scheduler_name, "default-scheduler");
         assert_eq!(
             scores(profile),
-            "TaintToleration 3, NodeAffinity 2, NodeResourcesFit 1, PodTopologySpread 2, InterPodAffinity 2, \
+            "TaintToleration 3, NodeAffinity 2, NodeResourcesFit 1, PodTopologySpread 2, InterPodAffinity 2, DynamicResources 2, \
              NodeResourcesBalancedAllocation 1, ImageLocality 1"
         );
         assert_eq!(configuration.waits, Waits::default());
@@ -474,7 +474,7 @@ profiles:
         assert!(a.filters.iter().all(|plugin| plugin.name() != "NodePorts"));
         assert_eq!(
             scores(b),
-            "TaintToleration 9, NodeAffinity 2, NodeResourcesFit 1, PodTopologySpread 2, InterPodAffinity 2, \
+            "TaintToleration 9, NodeAffinity 2, NodeResourcesFit 1, PodTopologySpread 2, InterPodAffinity 2, DynamicResources 2, \
              NodeResourcesBalancedAllocation 1"
         );
         assert_eq!(
@@ -498,7 +498,7 @@ profiles:
       scoringStrategy: {type: MostAllocated}
   plugins:
     postFilter: {disabled: [{name: '*'}]}
-    reserve: {disabled: [{name: VolumeBinding}]}
+    reserve: {disabled: [{name: VolumeBinding}, {name: DynamicResources}]}
     bind: {disabled: [{name: '*'}], enabled: [{name: DefaultBinder}]}
 ";
         let configuration = parse(text).unwrap();
@@ -506,7 +506,7 @@ profiles:
         assert!(profile.relief.is_empty() && profile.reserves.is_empty());
         assert_eq!(
             profile.prepares.iter().map(|plugin| plugin.name()).collect::<Vec<_>>(),
-            ["VolumeBinding"]
+            ["VolumeBinding", "DynamicResources"]
         );
         let fit = profile.scores.iter().find(|(plugin, _)| plugin.name() == "NodeResourcesFit").unwrap();
         assert!(format!("{fit:?}").contains("MostAllocated"));

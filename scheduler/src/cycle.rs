@@ -12,13 +12,15 @@
 //! Invariant: pure. The same arguments give the same decision; chance comes in as a number.
 
 mod diagnosis;
+mod memory;
 
 pub use diagnosis::{Diagnosis, Verdict};
+pub use memory::{Found, Memory};
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
 
 use crate::{
-    plugin::{Filter, Filtering, Rejection, Relief, SCORE_MAX, Trouble, WhatIf},
+    plugin::{Eviction, Filter, Filtering, Rejection, Relief, Remedy, SCORE_MAX, Trouble, WhatIf},
     pod::Pod,
     profile::Profile,
     snapshot::{Row, Snapshot},
@@ -55,6 +57,8 @@ pub struct Decision {
     pub outcome: Result<Chosen, Diagnosis>,
     /// What would make room, if it goes nowhere and somebody was asked.
     pub relief: Option<Relief>,
+    /// What may help later.
+    pub remedy: Option<Remedy>,
     /// What speaks against each node that was looked at and would not do.
     pub rejected: Vec<Verdict>,
     /// How good each node is that would do; none if there was nothing to compare.
@@ -101,8 +105,13 @@ pub type MoreScores = Vec<(Arc<str>, i64)>;
 
 /// Decides.
 pub fn decide(question: &Question<'_>) -> Decision {
-    match filter(question) {
-        Ok(filtered) => choose(question, filtered, &MoreScores::new()),
+    decide_with(question, &mut Memory::default())
+}
+
+/// Decides, with what is remembered of the cycles before.
+pub fn decide_with(question: &Question<'_>, memory: &mut Memory) -> Decision {
+    match filter(question, memory) {
+        Ok(filtered) => choose(question, filtered, &MoreScores::new(), memory),
         Err(decision) => *decision,
     }
 }
@@ -111,28 +120,36 @@ pub fn decide(question: &Question<'_>) -> Decision {
 ///
 /// # Errors
 /// The decision, if there are no nodes, or none will ever do.
-pub fn filter(question: &Question<'_>) -> Result<Filtered, Box<Decision>> {
+pub fn filter(question: &Question<'_>, memory: &mut Memory) -> Result<Filtered, Box<Decision>> {
     let Question { pod, snapshot, profile, .. } = *question;
     let nowhere = |diagnosis: Diagnosis| {
         Box::new(Decision {
             outcome: Err(diagnosis),
             relief: None,
+            remedy: None,
             rejected: Vec::new(),
             scores: Scores::default(),
             feasible: 0,
             next_start: question.start,
         })
     };
+    memory.skip();
     if snapshot.is_empty() {
         return Err(nowhere(Diagnosis::NoNodes));
     }
     let prepared = match prepare(profile, pod, snapshot) {
         Ok(prepared) => prepared,
+        Err((plugin, rejection)) if rejection.is_error => {
+            let message = format!("running PreFilter plugin {plugin:?}: {}", rejection.reasons.join(", "));
+            return Err(nowhere(Diagnosis::Failed(message)));
+        }
         Err((plugin, rejection)) => {
             let hopeful = if rejection.preemption_may_help { snapshot.rows() } else { &[] };
-            let relief = relieve(question, hopeful, &|_, _| Err(rejection.clone()));
+            let against = Against { rejected: &[], ruled_out_by: Some(plugin), hopeful };
+            let (relief, remedy) = relieve(question, &against, &|_, _| Err(rejection.clone()), memory);
             let mut decision = nowhere(Diagnosis::Never { plugin, rejection, relief: told(relief.as_ref()) });
             decision.relief = relief;
+            decision.remedy = remedy;
             return Err(decision);
         }
     };
@@ -149,15 +166,21 @@ pub fn filter(question: &Question<'_>) -> Result<Filtered, Box<Decision>> {
             next_start,
         });
     }
-    Ok(look(question, prepared))
+    memory.begin(question, &prepared);
+    look(question, prepared, memory).map_err(nowhere)
 }
 
 /// Chooses among nodes that will do, or finds out what would help.
-pub fn choose(question: &Question<'_>, filtered: Filtered, more: &MoreScores) -> Decision {
+pub fn choose(
+    question: &Question<'_>,
+    filtered: Filtered,
+    more: &MoreScores,
+    memory: &mut Memory,
+) -> Decision {
     let Question { pod, snapshot, profile, .. } = *question;
     let Filtered { feasible, rejected, limited_by, next_start } = filtered;
     let mut scores = Scores::default();
-    let mut relief = None;
+    let (mut relief, mut remedy) = (None, None);
     let outcome = match feasible.as_slice() {
         [] => {
             let hopeful: Vec<Row> = rejected
@@ -165,15 +188,17 @@ pub fn choose(question: &Question<'_>, filtered: Filtered, more: &MoreScores) ->
                 .filter(|verdict| verdict.rejection.preemption_may_help)
                 .map(|verdict| verdict.row)
                 .collect();
-            relief = if hopeful.is_empty() {
-                relieve(question, &hopeful, &|_, _| unreachable!("nothing is tried where nothing helps"))
+            let against = Against { rejected: &rejected, ruled_out_by: None, hopeful: &hopeful };
+            (relief, remedy) = if hopeful.is_empty() {
+                let judge = |_: Row, _: &WhatIf<'_>| unreachable!("nothing is tried where nothing helps");
+                relieve(question, &against, &judge, memory)
             } else {
                 // What filters are made of has not changed, so they say what they said.
-                prepare(profile, pod, snapshot).ok().and_then(|prepared| {
+                prepare(profile, pod, snapshot).ok().map_or((None, None), |prepared| {
                     let judge = |row: Row, what_if: &WhatIf<'_>| {
                         prepared.judge(pod, snapshot, row, what_if).map_err(|(_, rejection)| rejection)
                     };
-                    relieve(question, &hopeful, &judge)
+                    relieve(question, &against, &judge, memory)
                 })
             };
             Err(Diagnosis::nowhere(&rejected, limited_by, told(relief.as_ref())))
@@ -181,41 +206,57 @@ pub fn choose(question: &Question<'_>, filtered: Filtered, more: &MoreScores) ->
         [only] => Ok(Chosen { node: snapshot.name(*only), row: *only }),
         several => Ok(best(question, several, more, &mut scores)),
     };
-    Decision { outcome, relief, feasible: feasible.len(), rejected, scores, next_start }
+    Decision { outcome, relief, remedy, feasible: feasible.len(), rejected, scores, next_start }
 }
 
-/// Asks plugins, until one knows a way out.
+/// What speaks against nodes.
+struct Against<'a> {
+    rejected: &'a [Verdict],
+    ruled_out_by: Option<&'static str>,
+    hopeful: &'a [Row],
+}
+
+/// Asks plugins, until one knows a way out. There may also be something that helps later.
 fn relieve(
     question: &Question<'_>,
-    hopeful: &[Row],
+    against: &Against<'_>,
     judge: &dyn Fn(Row, &WhatIf<'_>) -> Result<(), Rejection>,
-) -> Option<Relief> {
+    memory: &mut Memory,
+) -> (Option<Relief>, Option<Remedy>) {
     let Question { pod, snapshot, profile, nominated, lot, .. } = *question;
-    let trouble = Trouble { pod, snapshot, nominated, hopeful, judge, lot };
-    let (mut all, mut gives_up, mut messages) = (Vec::new(), false, Vec::new());
+    let Against { rejected, ruled_out_by, hopeful } = *against;
+    let memory = RefCell::new(memory);
+    let recall = |row: Row, find: &dyn Fn() -> Result<Eviction, Rejection>| {
+        memory.borrow_mut().eviction(question, row, find)
+    };
+    let recall = &recall;
+    let trouble = Trouble { pod, snapshot, nominated, hopeful, rejected, ruled_out_by, judge, recall, lot };
+    let (mut gives_up, mut messages, mut first_remedy) = (false, Vec::new(), None);
     for plugin in &profile.relief {
         match plugin.relieve(&trouble) {
             Relief::None { gives_up: this, message } => {
                 gives_up |= this;
                 messages.push(message);
             }
-            room @ Relief::Room(_) => {
-                all.push(room);
-                break;
+            Relief::Later { remedy, message } => {
+                messages.push(message);
+                first_remedy.get_or_insert(remedy);
             }
+            room @ Relief::Room(_) => return (Some(room), first_remedy),
+            // What others said is not told then.
+            Relief::Failed { message } => return (Some(Relief::none(false, message)), first_remedy),
         }
     }
-    match all.pop() {
-        Some(room) => Some(room),
-        None if messages.is_empty() => None,
-        None => Some(Relief::none(gives_up, messages.join(", "))),
-    }
+    let relief = (!messages.is_empty()).then(|| Relief::none(gives_up, messages.join(", ")));
+    (relief, first_remedy)
 }
 
 /// What people are told of it.
 fn told(relief: Option<&Relief>) -> String {
     match relief {
-        Some(Relief::None { message, .. }) => message.clone(),
+        Some(Relief::None { message, .. } | Relief::Later { message, .. } | Relief::Failed { message }) => {
+            message.clone()
+        }
         Some(Relief::Room(_)) | None => String::new(),
     }
 }
@@ -259,6 +300,15 @@ impl Prepared<'_> {
         }
     }
 
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.filters.iter().map(|(name, _)| *name)
+    }
+
+    /// Whether nothing but the Pod and a node decides on that node.
+    fn is_of_nodes(&self) -> bool {
+        self.only.is_none() && self.filters.iter().all(|(_, filter)| filter.is_of_node())
+    }
+
     /// Whether no plugin has ruled a node out beforehand.
     fn is_open(&self, row: Row, snapshot: &Snapshot) -> bool {
         self.only.as_ref().is_none_or(|names| names.contains(snapshot.node(row).name()))
@@ -291,7 +341,7 @@ impl Prepared<'_> {
 }
 
 /// Looks at nodes from where the last cycle left off, until enough will do.
-fn look(question: &Question<'_>, prepared: Prepared<'_>) -> Filtered {
+fn look(question: &Question<'_>, prepared: Prepared<'_>, memory: &mut Memory) -> Result<Filtered, Diagnosis> {
     let Question { pod, snapshot, profile, .. } = *question;
     let rows = prepared.rows(snapshot);
     let percentage = profile.percentage_of_nodes_to_score.unwrap_or(question.percentage_of_nodes_to_score);
@@ -301,11 +351,17 @@ fn look(question: &Question<'_>, prepared: Prepared<'_>) -> Filtered {
     let (before, after) = rows.split_at(start);
     let nothing = WhatIf::default();
     for row in after.iter().chain(before) {
-        match prepared.judge(pod, snapshot, *row, &nothing) {
-            Ok(()) => feasible.push(*row),
-            Err((plugin, rejection)) => {
-                rejected.push(Verdict { node: snapshot.name(*row), row: *row, plugin, rejection });
+        let judge = || {
+            let (plugin, rejection) = prepared.judge(pod, snapshot, *row, &nothing).err()?;
+            Some(Verdict { node: snapshot.name(*row), row: *row, plugin, rejection: Arc::new(rejection) })
+        };
+        match memory.verdict(question, *row, judge) {
+            None => feasible.push(*row),
+            Some(Verdict { plugin, rejection, .. }) if rejection.is_error => {
+                let why = rejection.reasons.join(", ");
+                return Err(Diagnosis::Failed(format!("running {plugin:?} filter plugin: {why}")));
             }
+            Some(verdict) => rejected.push(verdict),
         }
         if feasible.len() >= enough {
             break;
@@ -315,7 +371,7 @@ fn look(question: &Question<'_>, prepared: Prepared<'_>) -> Filtered {
     let looked_at = if prepared.only.is_some() { snapshot.len() - rows.len() } else { 0 };
     let looked_at = looked_at + feasible.len() + rejected.len();
     let next_start = (question.start + looked_at) % snapshot.len().max(1);
-    Filtered { feasible, rejected, limited_by: prepared.limited_by, next_start }
+    Ok(Filtered { feasible, rejected, limited_by: prepared.limited_by, next_start })
 }
 
 /// How many nodes that will do are enough. Looking at all of a large cluster costs more than the best node is worth.

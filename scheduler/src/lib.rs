@@ -23,6 +23,8 @@ pub mod pod;
 
 pub mod storage;
 
+pub mod devices;
+
 pub mod workload;
 
 pub mod queue;

@@ -24,6 +24,11 @@ pub struct Metrics {
     preemption_victims: Histogram,
     pending: IntGaugeVec,
     cache_size: IntGaugeVec,
+    claim_creates: IntCounterVec,
+    event_duration: HistogramVec,
+    preemption_duration: HistogramVec,
+    preemption_executions: IntCounterVec,
+    goroutines: IntGaugeVec,
 }
 
 // === impl Metrics ===
@@ -115,8 +120,41 @@ impl Metrics {
             )
             .expect(fits),
             cache_size: IntGaugeVec::new(
-                opts("scheduler_cache_size", "Number of nodes, pods, and assumed (bound) pods in the scheduler cache."),
+                opts("cache_size", "Number of nodes, pods, and assumed (bound) pods in the scheduler cache."),
                 &["type"],
+            )
+            .expect(fits),
+            event_duration: HistogramVec::new(
+                histogram("event_handling_duration_seconds", "Event handling latency in seconds.", 0.0001, 12),
+                &["event"],
+            )
+            .expect(fits),
+            preemption_duration: HistogramVec::new(
+                histogram(
+                    "preemption_goroutines_duration_seconds",
+                    "Duration in seconds for running goroutines for the preemption.",
+                    0.01,
+                    20,
+                ),
+                &["result"],
+            )
+            .expect(fits),
+            preemption_executions: IntCounterVec::new(
+                opts("preemption_goroutines_execution_total", "Number of preemption goroutines executed."),
+                &["result"],
+            )
+            .expect(fits),
+            goroutines: IntGaugeVec::new(
+                opts("goroutines", "Number of running goroutines split by the work they do such as binding."),
+                &["operation"],
+            )
+            .expect(fits),
+            claim_creates: IntCounterVec::new(
+                opts(
+                    "resourceclaim_creates_total",
+                    "Number of ResourceClaims creation requests within scheduler",
+                ),
+                &["status"],
             )
             .expect(fits),
         }
@@ -135,7 +173,12 @@ impl Metrics {
         registry.register(Box::new(self.preemption_attempts.clone()))?;
         registry.register(Box::new(self.preemption_victims.clone()))?;
         registry.register(Box::new(self.pending.clone()))?;
-        registry.register(Box::new(self.cache_size.clone()))
+        registry.register(Box::new(self.cache_size.clone()))?;
+        registry.register(Box::new(self.claim_creates.clone()))?;
+        registry.register(Box::new(self.event_duration.clone()))?;
+        registry.register(Box::new(self.preemption_duration.clone()))?;
+        registry.register(Box::new(self.preemption_executions.clone()))?;
+        registry.register(Box::new(self.goroutines.clone()))
     }
 
     /// A Pod was bound, after so many attempts and so long.
@@ -144,6 +187,29 @@ impl Metrics {
         // Labels are few: more attempts than that are one.
         let label = if attempts >= ATTEMPTS_MAX { format!("{ATTEMPTS_MAX}+") } else { attempts.to_string() };
         self.sli_duration.with_label_values(&[&*label]).observe(since_arrival.as_secs_f64());
+    }
+
+    /// Something that happened was looked at for those who wait.
+    pub(crate) fn handled(&self, event: &'static str, took: Duration) {
+        self.event_duration.with_label_values(&[event]).observe(took.as_secs_f64());
+    }
+
+    /// Pods were told to go, or could not be.
+    pub(crate) fn told_to_go(&self, is_done: bool, took: Duration) {
+        let result = if is_done { "success" } else { "error" };
+        self.preemption_duration.with_label_values(&[result]).observe(took.as_secs_f64());
+        self.preemption_executions.with_label_values(&[result]).inc();
+    }
+
+    /// So many bindings are on their way.
+    pub(crate) fn bindings(&self, count: usize) {
+        self.goroutines.with_label_values(&["binding"]).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A claim was made for extended resources, or could not be.
+    pub(crate) fn made_claim(&self, is_made: bool) {
+        let status = if is_made { "success" } else { "failure" };
+        self.claim_creates.with_label_values(&[status]).inc();
     }
 
     /// A way out was looked for.

@@ -22,6 +22,8 @@ pub struct Node {
     pub allocatable: Resources,
     /// How many Pods it takes.
     pub pods_max: i64,
+    /// The features it says it knows.
+    pub declared_features: Box<[Box<str>]>,
     /// The images it has, by name, and their sizes in bytes.
     pub images: Box<[(Box<str>, i64)]>,
 }
@@ -60,9 +62,11 @@ struct Spec {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct Status {
     allocatable: ResourceList,
+    #[serde(deserialize_with = "null_is_default")]
+    declared_features: Vec<Box<str>>,
     #[serde(deserialize_with = "null_is_default")]
     images: Vec<Image>,
 }
@@ -99,6 +103,7 @@ impl From<Raw> for Node {
             taints: spec.taints.into(),
             pods_max: status.allocatable.get("pods").map_or(0, api_types::quantity::Quantity::value),
             allocatable: status.allocatable.resources(),
+            declared_features: status.declared_features.into(),
             images: images.into(),
         }
     }
@@ -141,6 +146,7 @@ impl Node {
             && self.taints == other.taints
             && self.allocatable == other.allocatable
             && self.pods_max == other.pods_max
+            && self.declared_features == other.declared_features
             && self.metadata.labels == other.metadata.labels
     }
 }

@@ -11,11 +11,17 @@
 use std::{borrow::Cow, collections::BTreeSet, fmt::Debug, sync::Arc, time::Duration};
 
 use client::Key;
+use serde_json::Value;
 
 use crate::{
+    cycle::{Found, Verdict},
+    devices::{
+        claim::{Plan, ResourceClaim},
+        class::DeviceClass,
+    },
     node::{Namespace, Node},
     pod::Pod,
-    snapshot::{Row, Snapshot},
+    snapshot::{Others, Row, Snapshot},
 };
 
 /// The largest score a plugin gives a node, after normalisation and before its weight.
@@ -29,8 +35,8 @@ pub trait Plugin: Debug + Send + Sync {
     /// Where it has a say.
     fn points(&self) -> &'static [Point];
 
-    /// PreEnqueue: why a Pod may not even wait for its turn, if so.
-    fn gate(&self, _pod: &Pod) -> Option<String> {
+    /// PreEnqueue: why a Pod may not even wait for its turn, if so, as things are.
+    fn gate(&self, _pod: &Pod, _others: &Others) -> Option<String> {
         None
     }
 
@@ -138,7 +144,17 @@ pub trait Filter {
     /// # Errors
     /// Why not.
     fn judge(&self, row: Row, what_if: &WhatIf<'_>) -> Result<(), Rejection>;
+
+    /// Whether it looks at nothing but the Pod, the node and the Pods placed there, so that what it said holds until one of them
+    /// changes.
+    fn is_of_node(&self) -> bool {
+        false
+    }
 }
+
+/// Judges a node by nothing but the Pod, the node and the Pods placed there.
+#[derive(Clone, Copy, Debug)]
+pub struct OfNode<F>(pub F);
 
 /// Pods that are imagined on a node beside those that are there, and Pods of it that are imagined gone.
 #[derive(Clone, Debug, Default)]
@@ -148,6 +164,9 @@ pub struct WhatIf<'a> {
     /// These would not.
     pub gone: Vec<&'a Arc<Pod>>,
 }
+
+/// See [`Trouble::recall`].
+pub type Recall<'a> = dyn Fn(Row, &dyn Fn() -> Result<Eviction, Rejection>) -> Found + 'a;
 
 /// A Pod that can go nowhere, and all there is to find a way out.
 pub struct Trouble<'a> {
@@ -159,8 +178,14 @@ pub struct Trouble<'a> {
     pub nominated: Option<&'a str>,
     /// The nodes where removing Pods could help, in the order they were looked at.
     pub hopeful: &'a [Row],
+    /// What speaks against each node that was looked at; none were if somebody said before that none will do.
+    pub rejected: &'a [Verdict],
+    /// Who said so.
+    pub ruled_out_by: Option<&'static str>,
     /// Judges nodes as all filters do; the Pods that others are nominated for are counted.
     pub judge: &'a dyn Fn(Row, &WhatIf<'_>) -> Result<(), Rejection>,
+    /// Who must go from a node, as was found before for a Pod like this and has not changed since, or as is found now.
+    pub recall: &'a Recall<'a>,
     /// Any number: where to begin.
     pub lot: u64,
 }
@@ -177,6 +202,27 @@ pub enum Relief {
         /// Why, for people.
         message: String,
     },
+    /// Nothing helps now, but something may later if this is done.
+    Later {
+        /// What.
+        remedy: Remedy,
+        /// What people are told.
+        message: String,
+    },
+    /// It cannot be found out, and nobody else is asked.
+    Failed {
+        /// Why, for people.
+        message: String,
+    },
+}
+
+/// Something that may help a Pod later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// The devices of a claim are given back, so that it can have others.
+    Deallocate(Key, Box<str>),
+    /// A claim that was made for a Pod's extended resources goes, so that another can be made.
+    Delete(Key, Box<str>),
 }
 
 /// Who must go, from where.
@@ -191,7 +237,7 @@ pub struct Eviction {
 }
 
 /// Something beside what nodes are counted by that a Pod takes when it goes to a node.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Holding {
     /// A PersistentVolume, for one of the Pod's claims.
     Volume {
@@ -207,6 +253,30 @@ pub enum Holding {
         /// The node.
         node: Arc<str>,
     },
+    /// A claim for devices, and those that are on their way to it.
+    Devices(Arc<DeviceHolding>),
+}
+
+/// A claim for devices that a Pod is to use.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeviceHolding {
+    /// The claim; without a name if it is yet to be made.
+    pub key: Key,
+    /// Its uid, or something like it if it is yet to be made.
+    pub uid: Box<str>,
+    /// The devices; none if it has them already.
+    pub plan: Option<Plan>,
+    /// What it is made of, if it is yet to be made.
+    pub extended: Option<ExtendedClaim>,
+}
+
+/// A claim that is yet to be made for the extended resources of a Pod.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExtendedClaim {
+    /// Its requests, as its spec has them.
+    pub requests: Value,
+    /// Which of them is for which container, as the Pod's status has it.
+    pub mappings: Value,
 }
 
 /// Whether a Pod may be bound.
@@ -228,6 +298,11 @@ pub enum Preparation {
         /// How long it may take.
         patience: Duration,
     },
+    /// Its claims get the devices that are held for them, and it is waited until these are ready.
+    Devices {
+        /// How long that may take.
+        patience: Duration,
+    },
 }
 
 /// Compares nodes for one Pod.
@@ -246,6 +321,8 @@ pub struct Rejection {
     pub reasons: Vec<Cow<'static, str>>,
     /// Whether removing other Pods could help: only then is preemption tried there.
     pub preemption_may_help: bool,
+    /// It cannot be found out: nothing more is tried, and the Pod has another turn after a while.
+    pub is_error: bool,
 }
 
 // === impl WhatIf ===
@@ -308,7 +385,7 @@ pub enum ClusterEvent {
     /// Something about volumes changed.
     Storage(StorageEvent),
     /// Something about devices changed.
-    Devices,
+    Devices(DeviceEvent),
     /// The waiting Pod itself changed.
     OwnUpdate {
         /// As it was.
@@ -337,6 +414,43 @@ pub enum StorageEvent {
     Detached,
 }
 
+/// Something about devices came or changed.
+#[derive(Clone, Debug)]
+pub enum DeviceEvent {
+    /// A claim.
+    Claim {
+        /// As it was, if it is not new.
+        old: Option<Arc<ResourceClaim>>,
+        /// As it is.
+        new: Arc<ResourceClaim>,
+    },
+    /// Devices are free that were believed to be taken.
+    Freed,
+    /// What devices there are.
+    Slice,
+    /// A class of devices.
+    Class {
+        /// As it was, if it is not new.
+        old: Option<Arc<DeviceClass>>,
+        /// As it is.
+        new: Arc<DeviceClass>,
+    },
+}
+
+// === impl DeviceEvent ===
+
+impl DeviceEvent {
+    /// As metrics name it.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Claim { old: None, .. } => "ResourceClaimAdd",
+            Self::Claim { .. } | Self::Freed => "ResourceClaimUpdate",
+            Self::Slice => "ResourceSliceUpdate",
+            Self::Class { .. } => "DeviceClassUpdate",
+        }
+    }
+}
+
 // === impl StorageEvent ===
 
 impl StorageEvent {
@@ -359,12 +473,17 @@ impl StorageEvent {
 impl Rejection {
     /// Removing other Pods could help.
     pub fn for_now(reason: impl Into<Cow<'static, str>>) -> Self {
-        Self { reasons: vec![reason.into()], preemption_may_help: true }
+        Self { reasons: vec![reason.into()], preemption_may_help: true, is_error: false }
     }
 
     /// Removing other Pods cannot help.
     pub fn for_good(reason: impl Into<Cow<'static, str>>) -> Self {
-        Self { reasons: vec![reason.into()], preemption_may_help: false }
+        Self { reasons: vec![reason.into()], preemption_may_help: false, is_error: false }
+    }
+
+    /// It cannot be found out.
+    pub fn error(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self { reasons: vec![reason.into()], preemption_may_help: false, is_error: true }
     }
 }
 
@@ -373,6 +492,16 @@ impl Rejection {
 impl<F: Fn(Row, &WhatIf<'_>) -> Result<(), Rejection>> Filter for F {
     fn judge(&self, row: Row, what_if: &WhatIf<'_>) -> Result<(), Rejection> {
         self(row, what_if)
+    }
+}
+
+impl<F: Fn(Row, &WhatIf<'_>) -> Result<(), Rejection>> Filter for OfNode<F> {
+    fn judge(&self, row: Row, what_if: &WhatIf<'_>) -> Result<(), Rejection> {
+        self.0(row, what_if)
+    }
+
+    fn is_of_node(&self) -> bool {
+        true
     }
 }
 
@@ -390,7 +519,7 @@ impl ClusterEvent {
             Self::PodRemoved(_) => "AssignedPodDelete",
             Self::NamespaceUpdated(_) => "NamespaceUpdate",
             Self::Storage(event) => event.label(),
-            Self::Devices => "ResourceClaimUpdate",
+            Self::Devices(event) => event.label(),
             Self::OwnUpdate { .. } => "UnscheduledPodUpdate",
         }
     }

@@ -3,9 +3,11 @@
 //! One file and one line each; a test compares the folder with the table.
 
 pub mod default_preemption;
+pub mod dynamic_resources;
 pub mod image_locality;
 pub mod inter_pod_affinity;
 pub mod node_affinity;
+pub mod node_declared_features;
 pub mod node_name;
 pub mod node_ports;
 pub mod node_resources_balanced_allocation;
@@ -46,11 +48,13 @@ const TABLE: &[(&str, Make)] = &[
     ("VolumeZone", |it| plain(it, volume_zone::VolumeZone)),
     ("PodTopologySpread", |it| set(it, pod_topology_spread::PodTopologySpread::new)),
     ("InterPodAffinity", |it| set(it, inter_pod_affinity::InterPodAffinity::new)),
+    ("DynamicResources", |it| set(it, dynamic_resources::DynamicResources::new)),
     ("DefaultPreemption", |it| set(it, default_preemption::DefaultPreemption::new)),
     ("NodeResourcesBalancedAllocation", |it| {
         set(it, node_resources_balanced_allocation::NodeResourcesBalancedAllocation::new)
     }),
     ("ImageLocality", |it| plain(it, image_locality::ImageLocality)),
+    ("NodeDeclaredFeatures", |it| plain(it, node_declared_features::NodeDeclaredFeatures)),
 ];
 
 /// A plugin that has no settings.

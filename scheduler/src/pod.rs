@@ -69,6 +69,10 @@ pub struct Pod {
     pub volumes: Box<[PodVolume]>,
     /// Devices it needs.
     pub claims: Box<[DeviceClaim]>,
+    /// What its containers ask for, if any of them asks for what may be devices.
+    pub extended: Box<[ContainerAsk]>,
+    /// What it makes use of that not every node knows.
+    pub features: Box<[&'static str]>,
     /// No Pod goes for this one.
     pub never_preempts: bool,
     /// When its node began with it.
@@ -99,6 +103,21 @@ pub struct DeviceClaim {
     pub name: Box<str>,
     /// The object; none if it is yet to be made.
     pub object: Option<Box<str>>,
+    /// It is made for this Pod alone.
+    pub is_of_pod: bool,
+}
+
+/// What a container asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerAsk {
+    /// Its name.
+    pub name: Box<str>,
+    /// Its number, initial ones first.
+    pub number: usize,
+    /// It has ended before containers with a higher number begin.
+    pub ends_before_others: bool,
+    /// What it asks for, by name and sorted so.
+    pub requests: Box<[(Box<str>, i64)]>,
 }
 
 /// The `PodScheduled` condition.

@@ -25,6 +25,7 @@ use crate::{
 impl Shared {
     /// Makes room on a node for a Pod.
     pub(crate) async fn preempt(self: Arc<Self>, pod: Arc<Pod>, eviction: Eviction) {
+        let begun = self.now();
         let Eviction { node, victims, .. } = eviction;
         // Those that were to have the place, and are less important, had better look elsewhere at once.
         let others = self.state.lock().cluster.less_important_nominated(&node, pod.priority);
@@ -35,8 +36,10 @@ impl Shared {
         let evictions = staying.map(|victim| self.evict(&pod, victim, &node));
         let failed = futures::future::join_all(evictions).await.into_iter().any(|done| !done);
         let now = self.now();
+        self.metrics.told_to_go(!failed, now.saturating_sub(begun));
         // If one could not be told to go, nobody's going may ever help: it has to be tried again.
-        self.state.lock().queue.let_go(pod.uid(), failed, now);
+        let state = &mut *self.state.lock();
+        state.queue.let_go(pod.uid(), failed, now, state.cluster.others());
         self.wake();
     }
 

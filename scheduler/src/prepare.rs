@@ -1,9 +1,13 @@
-//! What must be done before a Pod is bound: its claims get volumes.
+//! What must be done before a Pod is bound: its claims get volumes, and [`devices`].
 //!
 //! A volume that is there is given to its claim; for one that is not, the claim is told which node it is for, so that somebody
 //! makes it. Then it is waited until the claims are bound. What has been written stays if the Pod does not get there.
 //!
 //! Invariant: writes only on what was decided on: an object that has changed since is a failure, and the Pod has another turn.
+
+mod devices;
+
+pub(crate) use devices::Reserved;
 
 use std::{sync::Arc, time::Duration};
 
@@ -53,6 +57,7 @@ impl Shared {
                 Holding::Provision { claim, .. } => {
                     Awaited::Provisioned(self.ask_for(claim, node).await.map_err(failed)?)
                 }
+                Holding::Devices(_) => continue,
             });
         }
         let bound = async {

@@ -7,6 +7,7 @@ use crate::{
     plugins,
     pod::Pod,
     queue::Rules,
+    snapshot::Others,
 };
 
 /// The name Pods have that name none.
@@ -96,9 +97,9 @@ impl Profiles {
 }
 
 impl Rules for Profiles {
-    fn gate(&self, pod: &Pod) -> Option<&'static str> {
+    fn gate(&self, pod: &Pod, others: &Others) -> Option<&'static str> {
         let gates = &self.of(pod)?.gates;
-        gates.iter().find(|plugin| plugin.gate(pod).is_some()).map(|plugin| plugin.name())
+        gates.iter().find(|plugin| plugin.gate(pod, others).is_some()).map(|plugin| plugin.name())
     }
 
     fn urgency(&self, pod: &Pod) -> i64 {

@@ -23,7 +23,7 @@ use std::{
 };
 
 use self::places::{Place, Places};
-use crate::{plugin::ClusterEvent, pod::Pod};
+use crate::{plugin::ClusterEvent, pod::Pod, snapshot::Others};
 
 /// When backoffs end is rounded down to this, so that Pods of one burst are ordered by urgency, not by milliseconds.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// What plugins say.
 pub trait Rules {
     /// Who holds a Pod back from being looked at at all.
-    fn gate(&self, pod: &Pod) -> Option<&'static str>;
+    fn gate(&self, pod: &Pod, others: &Others) -> Option<&'static str>;
     /// More goes first.
     fn urgency(&self, pod: &Pod) -> i64;
     /// Whether something that happened may undo a plugin's rejection.
@@ -176,7 +176,7 @@ impl<R: Rules> Queue<R> {
     }
 
     /// A Pod came, or changed, and has no node.
-    pub fn set(&mut self, pod: &Arc<Pod>, now: Duration) {
+    pub fn set(&mut self, pod: &Arc<Pod>, now: Duration, others: &Others) {
         let uid = pod.uid();
         if let Some(flight) = self.in_flight.get_mut(uid) {
             let old = std::mem::replace(&mut flight.pod, Arc::clone(pod));
@@ -185,16 +185,16 @@ impl<R: Rules> Queue<R> {
             return;
         }
         let Some(waiting) = self.waiting.get_mut(uid) else {
-            self.enter(Turn::new(Arc::clone(pod), now));
+            self.enter_at(Turn::new(Arc::clone(pod), now), None, others);
             return;
         };
         let old = std::mem::replace(&mut waiting.turn.pod, Arc::clone(pod));
         match waiting.place {
-            Place::Gated(_) => self.again(uid, now),
+            Place::Gated(_) => self.again(uid, now, others),
             Place::Unschedulable(_) => {
                 let event = ClusterEvent::OwnUpdate { old, new: Arc::clone(pod) };
                 if self.helps(uid, &event) {
-                    self.again(uid, now);
+                    self.again(uid, now, others);
                 }
             }
             // Its urgency may be another.
@@ -217,7 +217,7 @@ impl<R: Rules> Queue<R> {
     }
 
     /// A Pod may be popped again: at once, after its backoff, if something has helped it meanwhile, or if it is `urged` to.
-    pub fn let_go(&mut self, uid: &str, urged: bool, now: Duration) {
+    pub fn let_go(&mut self, uid: &str, urged: bool, now: Duration, others: &Others) {
         if self.held_back.remove(uid).is_none() {
             return;
         }
@@ -227,26 +227,32 @@ impl<R: Rules> Queue<R> {
             Place::Active(_) | Place::Backoff(_) | Place::Errors(_) => false,
         });
         if moves {
-            self.again(uid, now);
+            self.again(uid, now, others);
         }
     }
 
     /// Something happened that may help Pods that wait. Returns how many it moved.
-    pub fn happened(&mut self, event: &ClusterEvent, now: Duration) -> usize {
+    pub fn happened(&mut self, event: &ClusterEvent, now: Duration, others: &Others) -> usize {
         if !self.in_flight.is_empty() {
             self.events.push_back(event.clone());
         }
         let candidates: Vec<Box<str>> = self.places.unschedulable().map(|(_, uid)| uid.clone()).collect();
-        let helped: Vec<Box<str>> = candidates.into_iter().filter(|uid| self.helps(uid, event)).collect();
+        let mut helped: Vec<Box<str>> = candidates.into_iter().filter(|uid| self.helps(uid, event)).collect();
+        // Who is gated is gated again if that is no help.
+        let ungated = self.places.gated().filter(|(plugin, uid)| {
+            let waiting = self.waiting.get(uid);
+            waiting.is_some_and(|waiting| self.rules.may_help(plugin, &waiting.turn.pod, event))
+        });
+        helped.extend(ungated.map(|(_, uid)| uid.clone()));
         for uid in &helped {
-            self.again(uid, now);
+            self.again(uid, now, others);
         }
         helped.len()
     }
 
     /// The next Pod, if it is anybody's turn.
-    pub fn pop(&mut self, now: Duration) -> Option<Turn> {
-        self.pass_time(now);
+    pub fn pop(&mut self, now: Duration, others: &Others) -> Option<Turn> {
+        self.pass_time(now, others);
         let uid = self.places.next()?;
         let Waiting { mut turn, place } = self.waiting.remove(&uid)?;
         self.places.leave(&place);
@@ -282,6 +288,7 @@ impl<R: Rules> Queue<R> {
         turn: Turn,
         rejected_by: BTreeSet<&'static str>,
         now: Duration,
+        others: &Others,
     ) -> Option<Arc<Pod>> {
         let flight = self.in_flight.get(turn.pod.uid())?;
         let (pod, seen) = (Arc::clone(&flight.pod), flight.events_seen);
@@ -299,16 +306,22 @@ impl<R: Rules> Queue<R> {
                 .filter(|event| own(event))
                 .any(|event| rejected_by.iter().any(|plugin| self.rules.may_help(plugin, &pod, event)));
         self.done(pod.uid());
-        self.return_turn(turn, rejected_by, helped, now);
+        self.return_turn(turn, rejected_by, helped, now, others);
         Some(pod)
     }
 
     /// A Pod that was done failed after all: because of plugins, or, if there are none, for a passing reason. It must not be
     /// waiting.
-    pub fn come_back(&mut self, turn: Turn, rejected_by: BTreeSet<&'static str>, now: Duration) {
+    pub fn come_back(
+        &mut self,
+        turn: Turn,
+        rejected_by: BTreeSet<&'static str>,
+        now: Duration,
+        others: &Others,
+    ) {
         if !self.waiting.contains_key(turn.pod.uid()) && !self.in_flight.contains_key(turn.pod.uid()) {
             // What happened meanwhile was not remembered for it, so it does not wait for more.
-            self.return_turn(turn, rejected_by, true, now);
+            self.return_turn(turn, rejected_by, true, now, others);
         }
     }
 
@@ -318,6 +331,7 @@ impl<R: Rules> Queue<R> {
         rejected_by: BTreeSet<&'static str>,
         helped: bool,
         now: Duration,
+        others: &Others,
     ) {
         if rejected_by.is_empty() {
             turn.errors = turn.errors.saturating_add(1);
@@ -328,7 +342,7 @@ impl<R: Rules> Queue<R> {
         turn.rejected_by = rejected_by;
         turn.returned = now;
         if helped {
-            self.enter_at(turn, Some(now));
+            self.enter_at(turn, Some(now), others);
         } else {
             let place = Place::Unschedulable((now, turn.pod.uid().into()));
             self.wait(turn, place);
@@ -355,25 +369,21 @@ impl<R: Rules> Queue<R> {
     }
 
     /// A waiting Pod shall have another turn, after its backoff.
-    fn again(&mut self, uid: &str, now: Duration) {
+    fn again(&mut self, uid: &str, now: Duration, others: &Others) {
         if let Some(waiting) = self.waiting.remove(uid) {
             self.places.leave(&waiting.place);
-            self.enter_at(waiting.turn, Some(now));
+            self.enter_at(waiting.turn, Some(now), others);
         }
     }
 
-    fn enter(&mut self, turn: Turn) {
-        self.enter_at(turn, None);
-    }
-
     /// Puts a Pod where it can be popped: at once, or after its backoff if that is not over at a time. Or holds it back.
-    fn enter_at(&mut self, turn: Turn, now: Option<Duration>) {
+    fn enter_at(&mut self, turn: Turn, now: Option<Duration>, others: &Others) {
         let uid: Box<str> = turn.pod.uid().into();
         let urgency = self.rules.urgency(&turn.pod);
         self.arrivals += 1;
         let key = places::Order::new(urgency, turn.returned, self.arrivals, uid.clone());
         let held_back = self.held_back.get(&uid).copied();
-        let place = if let Some(plugin) = held_back.or_else(|| self.rules.gate(&turn.pod)) {
+        let place = if let Some(plugin) = held_back.or_else(|| self.rules.gate(&turn.pod, others)) {
             Place::Gated((plugin, uid))
         } else {
             let ends = self.waits.backoff_ends(&turn);
@@ -413,7 +423,7 @@ impl<R: Rules> Queue<R> {
     }
 
     /// Backoffs end; who has waited too long is tried again.
-    fn pass_time(&mut self, now: Duration) {
+    fn pass_time(&mut self, now: Duration, others: &Others) {
         for uid in self.places.backoff_over(down_to_window(now)) {
             if let Some(mut waiting) = self.waiting.remove(&uid) {
                 self.places.leave(&waiting.place);
@@ -427,7 +437,7 @@ impl<R: Rules> Queue<R> {
             if since + self.waits.unschedulable_max > now {
                 break;
             }
-            self.again(&uid, now);
+            self.again(&uid, now, others);
         }
     }
 }

@@ -17,10 +17,11 @@ use tokio::{
 
 use crate::{
     bind::{Nomination, Statuses},
-    cycle::{self, Chosen, Decision, Diagnosis, Question},
+    cycle::{self, Chosen, Decision, Diagnosis, Memory, Question},
+    devices::{claim::ResourceClaim, class::DeviceClass, slice::Slice},
     metrics::Metrics,
     node::{Namespace, Node},
-    plugin::{ClusterEvent, Eviction, Holding, Relief, StorageEvent},
+    plugin::{ClusterEvent, DeviceEvent, Eviction, Holding, Relief, Remedy, StorageEvent},
     plugins::default_preemption,
     pod::Pod,
     profile::{Profile, Profiles},
@@ -60,6 +61,7 @@ pub(crate) struct Shared {
     pub(crate) pods: Cache<Pod>,
     pub(crate) claims: Cache<Claim>,
     pub(crate) volumes: Cache<Volume>,
+    pub(crate) device_claims: Cache<ResourceClaim>,
     pub(crate) statuses: Arc<Statuses>,
     pub(crate) metrics: Metrics,
     pub(crate) options: Options,
@@ -75,6 +77,8 @@ pub(crate) struct State {
     pub(crate) cluster: Cluster,
     pub(crate) queue: Queue<Profiles>,
     next_start: usize,
+    /// What is remembered from cycle to cycle; not there during one.
+    memory: Memory,
 }
 
 /// A decision that was carried out in memory and must now be carried out in the cluster.
@@ -116,12 +120,14 @@ pub fn start(runtime: &Runtime, api: Api, options: Options) -> Handle {
             cluster: Cluster::default(),
             queue: Queue::new(options.profiles.clone(), options.waits),
             next_start: 0,
+            memory: Memory::default(),
         }),
         runtime: runtime.clone(),
         api,
         pods: caches.want::<Pod>(),
         claims: caches.want::<Claim>(),
         volumes: caches.want::<Volume>(),
+        device_claims: caches.want::<ResourceClaim>(),
         statuses: Arc::default(),
         metrics: Metrics::new(),
         options,
@@ -136,6 +142,7 @@ pub fn start(runtime: &Runtime, api: Api, options: Options) -> Handle {
     let hear = Arc::clone(&shared);
     caches.want::<Namespace>().subscribe(move |change| hear.namespace_changed(change));
     shared.hear_of_others(&caches);
+    shared.hear_of_devices(&caches);
     let hear = Arc::clone(&shared);
     shared.pods.subscribe(move |change| hear.pod_changed(change));
     runtime.tasks.spawn("pod-statuses", Arc::clone(&shared).write_statuses());
@@ -283,8 +290,44 @@ impl Shared {
         hear(self, &caches.want::<AttachedVolume>(), |others, change| others.attached.take(change), detached);
     }
 
+    /// Takes in what devices there are, and who has them.
+    fn hear_of_devices(self: &Arc<Self>, caches: &Caches) {
+        let shared = Arc::clone(self);
+        caches.want::<DeviceClass>().subscribe(move |change| {
+            let mut state = shared.state.lock();
+            state.cluster.others_mut().devices.take_class(change);
+            if let Some(new) = change.after() {
+                let old = change.before().cloned();
+                let event = DeviceEvent::Class { old, new: Arc::clone(new) };
+                shared.happened(&mut state, &ClusterEvent::Devices(event));
+            }
+        });
+        let shared = Arc::clone(self);
+        caches.want::<Slice>().subscribe(move |change| {
+            let mut state = shared.state.lock();
+            state.cluster.others_mut().devices.take_slice(change);
+            if change.after().is_some() {
+                shared.happened(&mut state, &ClusterEvent::Devices(DeviceEvent::Slice));
+            }
+        });
+        let shared = Arc::clone(self);
+        self.device_claims.subscribe(move |change| {
+            let mut state = shared.state.lock();
+            let freed = state.cluster.others_mut().devices.take_claim(change);
+            if let Some(new) = change.after() {
+                let old = change.before().cloned();
+                let event = DeviceEvent::Claim { old, new: Arc::clone(new) };
+                shared.happened(&mut state, &ClusterEvent::Devices(event));
+            }
+            if freed {
+                shared.happened(&mut state, &ClusterEvent::Devices(DeviceEvent::Freed));
+            }
+        });
+    }
+
     fn pod_changed(&self, change: &Change<Pod>) {
-        let mut state = self.state.lock();
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
         let alive = |pod: &&Arc<Pod>| !pod.ended;
         match (change.before().filter(alive), change.after().filter(alive)) {
             (before, Some(pod)) if pod.is_assigned() => {
@@ -300,18 +343,18 @@ impl Shared {
                     }
                 };
                 if let Some(event) = event {
-                    self.happened(&mut state, &event);
+                    self.happened(state, &event);
                 }
             }
             (before, Some(pod)) => {
                 // An assumed Pod waits for nothing, unless it is to be deleted: then its place is free.
                 if state.cluster.is_assumed(pod.uid()) {
                     if pod.metadata.is_terminating() {
-                        self.leave(&mut state, pod.uid());
+                        self.leave(state, pod.uid());
                     }
                 } else if self.options.profiles.of(pod).is_some() {
-                    self.nomination_changed(&mut state, before, pod);
-                    state.queue.set(pod, self.now());
+                    self.nomination_changed(state, before, pod);
+                    state.queue.set(pod, self.now(), state.cluster.others());
                     self.wake();
                 }
             }
@@ -321,9 +364,9 @@ impl Shared {
                 self.statuses.forget(uid);
                 // Others yielded to it as if it were there.
                 if let Some(pod) = state.cluster.forget_nomination(uid) {
-                    self.happened(&mut state, &ClusterEvent::PodRemoved(pod));
+                    self.happened(state, &ClusterEvent::PodRemoved(pod));
                 }
-                self.leave(&mut state, uid);
+                self.leave(state, uid);
             }
         }
     }
@@ -352,9 +395,11 @@ impl Shared {
 
     /// Something may have helped those who wait.
     pub(crate) fn happened(&self, state: &mut State, event: &ClusterEvent) {
-        if state.queue.happened(event, self.now()) > 0 {
+        let begun = Instant::now();
+        if state.queue.happened(event, self.now(), state.cluster.others()) > 0 {
             self.wake();
         }
+        self.metrics.handled(event.label(), begun.elapsed());
     }
 
     async fn run(self: Arc<Self>, caches: Caches) {
@@ -378,10 +423,12 @@ impl Shared {
 
     /// The next Pod and what to decide on, or when there will be one by itself.
     fn next(&self) -> Result<(Turn, Snapshot, usize), Option<Duration>> {
-        let mut state = self.state.lock();
-        let turn = state.queue.pop(self.now());
+        let state = &mut *self.state.lock();
+        state.cluster.others_mut().devices.as_of = self.runtime.clock.now();
+        let turn = state.queue.pop(self.now(), state.cluster.others());
         let (pods, assumed) = state.cluster.pods();
         let snapshot = state.cluster.snapshot();
+        self.metrics.bindings(BINDINGS_MAX - self.bindings.available_permits().min(BINDINGS_MAX));
         self.metrics.sizes(state.queue.counts(), snapshot.len(), pods, assumed);
         turn.map(|turn| (turn, snapshot, state.next_start)).ok_or_else(|| state.queue.next_at())
     }
@@ -414,7 +461,8 @@ impl Shared {
             return;
         }
         let kept_free = self.state.lock().cluster.nomination(pod.uid()).map(str::to_owned);
-        let mut decision = cycle::decide(&Question {
+        let mut memory = std::mem::take(&mut self.state.lock().memory);
+        let question = Question {
             pod: &pod,
             snapshot: &snapshot,
             profile,
@@ -422,11 +470,14 @@ impl Shared {
             percentage_of_nodes_to_score: self.options.percentage_of_nodes_to_score,
             start,
             lot: self.runtime.random.below(u64::MAX),
-        });
+        };
+        let mut decision = cycle::decide_with(&question, &mut memory);
+        self.state.lock().memory = memory;
         let holdings = reserve(profile, &pod, &snapshot, &mut decision);
         self.metrics.algorithm_duration.observe(begun.elapsed().as_secs_f64());
         let outcome = decision.outcome.clone();
         let relief = decision.relief.take();
+        let remedy = decision.remedy.take();
         self.state.lock().next_start = decision.next_start;
         let record =
             Record::new(&turn, profile, &snapshot, self.runtime.clock.now(), begun.elapsed(), decision);
@@ -439,8 +490,13 @@ impl Shared {
                 if let Some(relief) = &relief {
                     self.metrics.tried_preemption(relief);
                 }
+                let result =
+                    if matches!(diagnosis, Diagnosis::Failed(_)) { "error" } else { "unschedulable" };
                 self.go_nowhere(turn, &diagnosis, relief, &record.message);
-                self.count("unschedulable", &pod, begun);
+                self.count(result, &pod, begun);
+                if let Some(remedy) = remedy {
+                    self.apply(pod, remedy);
+                }
             }
         }
     }
@@ -477,15 +533,20 @@ impl Shared {
         relief: Option<Relief>,
         message: &str,
     ) {
-        let mut state = self.state.lock();
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
         let mut eviction: Option<Eviction> = None;
         let nomination = match (diagnosis, relief) {
+            (Diagnosis::Failed(_), _) => Nomination::Clear,
             (_, Some(Relief::Room(room))) => {
                 let nomination = Nomination::Set(Arc::clone(&room.node));
                 eviction = Some(room);
                 nomination
             }
-            (_, Some(Relief::None { gives_up: false, .. })) => Nomination::Keep,
+            (
+                _,
+                Some(Relief::None { gives_up: false, .. } | Relief::Later { .. } | Relief::Failed { .. }),
+            ) => Nomination::Keep,
             (_, Some(Relief::None { gives_up: true, .. }) | None) => Nomination::Clear,
         };
         // Who is on the way out already needs not be told.
@@ -496,26 +557,35 @@ impl Shared {
         if eviction.is_some() {
             state.queue.hold_back(&uid, default_preemption::NAME);
         }
-        let Some(pod) = state.queue.give_back(turn, diagnosis.plugins(), self.now()) else {
-            state.queue.let_go(&uid, false, self.now());
+        let now = self.now();
+        let others = state.cluster.others();
+        let Some(pod) = state.queue.give_back(turn, diagnosis.plugins(), now, others) else {
+            state.queue.let_go(&uid, false, now, state.cluster.others());
             return;
         };
         match &nomination {
             Nomination::Keep => {}
             Nomination::Clear => {
                 if state.cluster.nominate(&pod, "") {
-                    self.happened(&mut state, &ClusterEvent::PodRemoved(Arc::clone(&pod)));
+                    self.happened(state, &ClusterEvent::PodRemoved(Arc::clone(&pod)));
                 }
             }
             Nomination::Set(node) => {
                 state.cluster.nominate(&pod, node);
             }
         }
-        drop(state);
+        drop(guard);
         if let Some(eviction) = eviction {
             self.runtime.tasks.spawn("preempt", Arc::clone(self).preempt(Arc::clone(&pod), eviction));
         }
-        self.tell_failure(&pod, "Unschedulable", message, nomination);
+        let reason =
+            if matches!(diagnosis, Diagnosis::Failed(_)) { "SchedulerError" } else { "Unschedulable" };
+        self.tell_failure(&pod, reason, message, nomination);
+    }
+
+    /// Does what may help a Pod later.
+    fn apply(self: &Arc<Self>, pod: Arc<Pod>, remedy: Remedy) {
+        self.runtime.tasks.spawn("device-claims", Arc::clone(self).remedy(pod, remedy));
     }
 
     pub(crate) fn count(&self, result: &str, pod: &Pod, begun: Instant) {
@@ -532,8 +602,15 @@ fn reserve(profile: &Profile, pod: &Pod, snapshot: &Snapshot, decision: &mut Dec
     for plugin in &profile.reserves {
         match plugin.reserve(pod, chosen.row, snapshot) {
             Ok(more) => holdings.extend(more),
+            Err(rejection) if rejection.is_error => {
+                let why = rejection.reasons.join(", ");
+                let name = plugin.name();
+                decision.outcome = Err(Diagnosis::Failed(format!("running Reserve plugin {name:?}: {why}")));
+                return Vec::new();
+            }
             Err(rejection) => {
                 let node = Arc::clone(&chosen.node);
+                let rejection = Arc::new(rejection);
                 let verdict = cycle::Verdict { node, row: chosen.row, plugin: plugin.name(), rejection };
                 decision.outcome = Err(Diagnosis::of_one(verdict.clone()));
                 decision.rejected.push(verdict);

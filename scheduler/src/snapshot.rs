@@ -48,6 +48,8 @@ pub struct Snapshot {
     scored_memory: Column<i64>,
     pods: Column<Pods>,
     ports: Column<Ports>,
+    /// Tells how a node was from how it is: no two are alike.
+    versions: Column<u64>,
     /// How many Pods of a node want others near or far.
     choosy: Column<i64>,
     /// The labels of namespaces.
@@ -129,6 +131,11 @@ impl Snapshot {
     /// The values of a node label.
     pub fn topology(&self, key: &str) -> Arc<Topology> {
         self.topologies.get(self, key)
+    }
+
+    /// Another number whenever something about the node has changed, the Pods placed there or those it is kept free for.
+    pub(crate) fn version(&self, row: Row) -> u64 {
+        self.versions.get(row).copied().unwrap_or_default()
     }
 
     /// The Pods a node is kept free for.

@@ -104,7 +104,7 @@ async fn assumed_places_are_taken_before_the_cluster_says_so() {
     assert_eq!(bound, [true, true, false]);
     assert_eq!(
         world.condition("c"),
-        "Unschedulable: 0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No \
+        "Unschedulable: 0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 No \
          preemption victims found for incoming pod."
     );
     assert_eq!(world.handle.records().list().len(), 3);
@@ -119,7 +119,7 @@ async fn a_pod_that_finds_no_node_says_why_and_is_tried_when_that_changes() {
     world.server.put(&NODES, node("n2", "500m"));
     world.server.put(&PODS, pod("a", "1"));
     settle().await;
-    let why = "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s). preemption: 0/2 nodes \
+    let why = "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s). no new claims to deallocate, preemption: 0/2 nodes \
                are available: 2 Preemption is not helpful for scheduling.";
     assert_eq!(world.condition("a"), format!("Unschedulable: {why}"));
     assert_eq!(world.events("a"), [format!("FailedScheduling {why}")]);

@@ -13,6 +13,8 @@ use crate::{plugin::Rejection, snapshot::Row};
 pub enum Diagnosis {
     /// There are no nodes.
     NoNodes,
+    /// It cannot be found out, for this reason.
+    Failed(String),
     /// A plugin says that no node will ever do.
     Never {
         /// Which.
@@ -47,14 +49,16 @@ pub struct Verdict {
     /// Who says so; the first that does is the last that is asked.
     pub plugin: &'static str,
     /// Why.
-    pub rejection: Rejection,
+    pub rejection: Arc<Rejection>,
 }
 
 impl Diagnosis {
     pub(super) fn nowhere(rejected: &[Verdict], limited_by: Vec<&'static str>, relief: String) -> Self {
         let limits: BTreeSet<&'static str> = limited_by.into_iter().collect();
         let mut all = limits.clone();
-        all.extend(rejected.iter().map(|verdict| verdict.plugin));
+        for run in runs(rejected) {
+            all.extend(run.first().map(|verdict| verdict.plugin));
+        }
         let unjudged = (!limits.is_empty()).then(|| {
             let limits = limits.into_iter().collect::<Vec<_>>().join(" ");
             format!("node(s) didn't satisfy plugin(s) [{limits}]")
@@ -88,7 +92,7 @@ impl Diagnosis {
     /// The plugins that must change their mind; none if it was not for a plugin.
     pub fn plugins(&self) -> BTreeSet<&'static str> {
         match self {
-            Self::NoNodes => BTreeSet::new(),
+            Self::NoNodes | Self::Failed(_) => BTreeSet::new(),
             Self::Never { plugin, .. } => BTreeSet::from([*plugin]),
             Self::Nowhere { plugins, .. } => plugins.clone(),
         }
@@ -98,6 +102,7 @@ impl Diagnosis {
     pub fn message(&self, nodes: usize) -> String {
         match self {
             Self::NoNodes => "no nodes available to schedule pods".to_owned(),
+            Self::Failed(why) => why.clone(),
             Self::Never { rejection, relief, .. } => with_relief(
                 format!("0/{nodes} nodes are available: {}.", rejection.reasons.join(", ")),
                 relief,
@@ -119,13 +124,20 @@ impl Diagnosis {
     }
 }
 
+/// Verdicts of one reason that follow one another: most do, and comparing texts takes time.
+fn runs(rejected: &[Verdict]) -> impl Iterator<Item = &[Verdict]> {
+    rejected.chunk_by(|one, next| Arc::ptr_eq(&one.rejection, &next.rejection) && one.plugin == next.plugin)
+}
+
 fn counted(rejected: &[Verdict]) -> BTreeMap<Cow<'static, str>, usize> {
     let mut reasons: BTreeMap<Cow<'static, str>, usize> = BTreeMap::new();
-    for reason in rejected.iter().flat_map(|verdict| &verdict.rejection.reasons) {
-        match reasons.get_mut(reason) {
-            Some(count) => *count += 1,
-            None => {
-                reasons.insert(reason.clone(), 1);
+    for run in runs(rejected) {
+        for reason in run.iter().take(1).flat_map(|verdict| &verdict.rejection.reasons) {
+            match reasons.get_mut(reason) {
+                Some(count) => *count += run.len(),
+                None => {
+                    reasons.insert(reason.clone(), run.len());
+                }
             }
         }
     }

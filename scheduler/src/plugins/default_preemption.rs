@@ -83,32 +83,38 @@ impl DefaultPreemption {
         usize::try_from(enough).unwrap_or_default()
     }
 
-    /// Candidates, those that break no budget first; and what speaks against the other nodes.
-    fn candidates(&self, trouble: &Trouble<'_>) -> (Vec<Eviction>, Vec<Verdict>) {
+    /// Candidates, those that break no budget first.
+    fn candidates(&self, trouble: &Trouble<'_>) -> Vec<Arc<Eviction>> {
         let enough = self.enough(trouble.hopeful.len());
-        let (mut gentle, mut rough, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut gentle, mut rough) = (Vec::new(), Vec::new());
         let count = u64::try_from(trouble.hopeful.len()).unwrap_or(u64::MAX).max(1);
         let start = usize::try_from(trouble.lot % count).unwrap_or_default();
         let (before, after) = trouble.hopeful.split_at(start.min(trouble.hopeful.len()));
         for row in after.iter().chain(before) {
-            match evict(trouble, *row) {
+            match (trouble.recall)(*row, &|| evict(trouble, *row)) {
                 Ok(eviction) if eviction.violations == 0 => gentle.push(eviction),
                 Ok(eviction) => {
                     if rough.len() < enough {
                         rough.push(eviction);
                     }
                 }
-                Err(rejection) => {
-                    let node = trouble.snapshot.name(*row);
-                    rejected.push(Verdict { node, row: *row, plugin: NAME, rejection });
-                }
+                Err(_) => {}
             }
             if !gentle.is_empty() && gentle.len() + rough.len() >= enough {
                 break;
             }
         }
         gentle.append(&mut rough);
-        (gentle, rejected)
+        gentle
+    }
+
+    /// What speaks against the nodes, when there are no candidates.
+    fn rejected(trouble: &Trouble<'_>) -> Vec<Verdict> {
+        let verdict = |row: &Row| {
+            let rejection = (trouble.recall)(*row, &|| evict(trouble, *row)).err()?;
+            Some(Verdict { node: trouble.snapshot.name(*row), row: *row, plugin: NAME, rejection })
+        };
+        trouble.hopeful.iter().filter_map(verdict).collect()
     }
 }
 
@@ -171,23 +177,23 @@ fn split_by_budgets<'a>(
 }
 
 /// The best of several: each criterion only counts among those that are equal by all before it.
-fn best(candidates: Vec<Eviction>) -> Option<Eviction> {
+fn best(candidates: Vec<Arc<Eviction>>) -> Option<Arc<Eviction>> {
     let least = |key: i64| std::cmp::Reverse(key);
-    candidates.into_iter().reduce(|best, other| {
-        let rank = |eviction: &Eviction| {
-            let first = eviction.victims.first();
-            let highest = first.map_or(i32::MIN, |pod| pod.priority);
-            // Priorities may be negative: more of them must never look like less.
-            let sum: i64 =
-                eviction.victims.iter().map(|pod| i64::from(pod.priority) + i64::from(i32::MAX) + 1).sum();
-            let count = i64::try_from(eviction.victims.len()).unwrap_or(i64::MAX);
-            let violations = i64::try_from(eviction.violations).unwrap_or(i64::MAX);
-            let most_important = eviction.victims.iter().filter(|pod| pod.priority == highest);
-            let since = most_important.map(|pod| pod.started.unwrap_or(Timestamp::MAX)).min();
-            (least(violations), least(highest.into()), least(sum), least(count), since)
-        };
-        if rank(&other) > rank(&best) { other } else { best }
-    })
+    let rank = |eviction: &Eviction| {
+        let first = eviction.victims.first();
+        let highest = first.map_or(i32::MIN, |pod| pod.priority);
+        // Priorities may be negative: more of them must never look like less.
+        let sum: i64 =
+            eviction.victims.iter().map(|pod| i64::from(pod.priority) + i64::from(i32::MAX) + 1).sum();
+        let count = i64::try_from(eviction.victims.len()).unwrap_or(i64::MAX);
+        let violations = i64::try_from(eviction.violations).unwrap_or(i64::MAX);
+        let most_important = eviction.victims.iter().filter(|pod| pod.priority == highest);
+        let since = most_important.map(|pod| pod.started.unwrap_or(Timestamp::MAX)).min();
+        (least(violations), least(highest.into()), least(sum), least(count), since)
+    };
+    let ranked = candidates.into_iter().map(|candidate| (rank(&candidate), candidate));
+    let best = ranked.reduce(|best, other| if other.0 > best.0 { other } else { best });
+    best.map(|(_, candidate)| candidate)
 }
 
 /// Why the Pod may not displace anybody, if so.
@@ -224,10 +230,10 @@ impl Plugin for DefaultPreemption {
         if let Some(why) = ineligible(trouble) {
             return Relief::none(false, format!("preemption: {why}"));
         }
-        let (candidates, rejected) = self.candidates(trouble);
-        match best(candidates) {
-            Some(eviction) => Relief::Room(eviction),
+        match best(self.candidates(trouble)) {
+            Some(eviction) => Relief::Room(Arc::unwrap_or_clone(eviction)),
             None => {
+                let rejected = Self::rejected(trouble);
                 let nodes = trouble.snapshot.len();
                 let message = Diagnosis::of(&rejected, NOT_HELPFUL).message(nodes);
                 Relief::none(true, format!("preemption: {message}"))
@@ -334,19 +340,19 @@ mod tests {
             (
                 "4",
                 2,
-                "0/3 nodes are available: 3 Insufficient cpu. preemption: 0/3 nodes are available: 1 No preemption \
+                "0/3 nodes are available: 3 Insufficient cpu. no new claims to deallocate, preemption: 0/3 nodes are available: 1 No preemption \
                  victims found for incoming pod, 2 Insufficient cpu.",
             ),
             (
                 "5",
                 5,
-                "0/3 nodes are available: 3 Insufficient cpu. preemption: 0/3 nodes are available: 3 Preemption is \
+                "0/3 nodes are available: 3 Insufficient cpu. no new claims to deallocate, preemption: 0/3 nodes are available: 3 Preemption is \
                  not helpful for scheduling.",
             ),
             (
                 "1",
                 0,
-                "0/3 nodes are available: 3 Insufficient cpu. preemption: 0/3 nodes are available: 3 No preemption \
+                "0/3 nodes are available: 3 Insufficient cpu. no new claims to deallocate, preemption: 0/3 nodes are available: 3 No preemption \
                  victims found for incoming pod.",
             ),
         ] {
@@ -407,7 +413,7 @@ mod tests {
         let pods = [pod("a1", "a", "4", 0, leaving), pod("b1", "b", "4", 0, json!({}))];
         let nodes = cluster(&["a", "b"], &pods, &[]);
         let never = pod("new", "", "1", 5, json!({"spec": {"preemptionPolicy": "Never"}}));
-        let told = "0/2 nodes are available: 2 Insufficient cpu. preemption: not eligible due to";
+        let told = "0/2 nodes are available: 2 Insufficient cpu. no new claims to deallocate, preemption: not eligible due to";
         assert_eq!(check(&nodes, never, None), format!("{told} preemptionPolicy=Never."));
         assert_eq!(
             check(&nodes, pod("new", "", "1", 5, json!({})), Some("a")),

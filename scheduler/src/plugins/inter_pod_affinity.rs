@@ -315,7 +315,7 @@ impl Plugin for InterPodAffinity {
             ClusterEvent::NodeAdded(_)
             | ClusterEvent::NodeUpdated { .. }
             | ClusterEvent::NamespaceUpdated(_) => true,
-            ClusterEvent::NodeDeleted(_) | ClusterEvent::Storage(_) | ClusterEvent::Devices => false,
+            ClusterEvent::NodeDeleted(_) | ClusterEvent::Storage(_) | ClusterEvent::Devices(_) => false,
         }
     }
 }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::{
     node::Node,
-    plugin::{ClusterEvent, Filtering, Plugin, Point, Rejection, Score, WhatIf, normalise},
+    plugin::{ClusterEvent, Filtering, OfNode, Plugin, Point, Rejection, Score, WhatIf, normalise},
     pod::{NodeSelector, Pod, PreferredTerm},
     snapshot::{Row, Snapshot},
 };
@@ -80,7 +80,7 @@ impl Plugin for NodeAffinity {
         if pod.node_selector.is_empty() && pod.required_nodes.is_none() && added.is_none() {
             return Ok(Filtering::Skip);
         }
-        let filter = Box::new(move |row: Row, _: &WhatIf<'_>| {
+        let filter = Box::new(OfNode(move |row: Row, _: &WhatIf<'_>| {
             if added.is_some_and(|added| !added.matches(snapshot.node(row))) {
                 Err(Rejection::for_good("node(s) didn't match scheduler-enforced node affinity"))
             } else if matches(pod, snapshot.node(row)) {
@@ -88,7 +88,7 @@ impl Plugin for NodeAffinity {
             } else {
                 Err(Rejection::for_good("node(s) didn't match Pod's node affinity/selector"))
             }
-        });
+        }));
         match pod.required_nodes.as_ref().and_then(|required| required.node_names()) {
             None => Ok(Filtering::All(filter)),
             Some(names) if names.is_empty() => Err(Rejection::for_good("pod affinity terms conflict")),

@@ -1,7 +1,7 @@
 //! `NodeName`: a Pod that names its node goes nowhere else.
 
 use crate::{
-    plugin::{ClusterEvent, Filtering, Plugin, Point, Rejection, WhatIf},
+    plugin::{ClusterEvent, Filtering, OfNode, Plugin, Point, Rejection, WhatIf},
     pod::Pod,
     snapshot::{Row, Snapshot},
 };
@@ -23,13 +23,13 @@ impl Plugin for NodeName {
         if !pod.is_assigned() {
             return Ok(Filtering::Skip);
         }
-        Ok(Filtering::All(Box::new(move |row: Row, _: &WhatIf<'_>| {
+        Ok(Filtering::All(Box::new(OfNode(move |row: Row, _: &WhatIf<'_>| {
             if *snapshot.node(row).name() == *pod.node_name {
                 Ok(())
             } else {
                 Err(Rejection::for_good("node(s) didn't match the requested node name"))
             }
-        })))
+        }))))
     }
 
     fn may_help(&self, _pod: &Pod, event: &ClusterEvent) -> bool {

@@ -1,7 +1,7 @@
 //! `NodePorts`: a host port can be had once.
 
 use crate::{
-    plugin::{ClusterEvent, Filtering, Plugin, Point, Rejection, WhatIf},
+    plugin::{ClusterEvent, Filtering, OfNode, Plugin, Point, Rejection, WhatIf},
     pod::{HostPort, Pod},
     snapshot::{Row, Snapshot},
 };
@@ -23,7 +23,7 @@ impl Plugin for NodePorts {
         if pod.host_ports.is_empty() {
             return Ok(Filtering::Skip);
         }
-        Ok(Filtering::All(Box::new(move |row: Row, what_if: &WhatIf<'_>| {
+        Ok(Filtering::All(Box::new(OfNode(move |row: Row, what_if: &WhatIf<'_>| {
             let is_free = |wanted: &HostPort| {
                 if what_if.is_nothing() {
                     return snapshot.has_port(row, wanted);
@@ -36,7 +36,7 @@ impl Plugin for NodePorts {
             } else {
                 Err(Rejection::for_now("node(s) didn't have free ports for the requested pod ports"))
             }
-        })))
+        }))))
     }
 
     fn may_help(&self, pod: &Pod, event: &ClusterEvent) -> bool {

@@ -6,8 +6,11 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use crate::{
+    devices::class::{DeviceClass, IMPLICIT_PREFIX},
     node::Node,
-    plugin::{ClusterEvent, Filtering, Plugin, Point, Rejection, SCORE_MAX, Score, WhatIf},
+    plugin::{
+        ClusterEvent, DeviceEvent, Filtering, OfNode, Plugin, Point, Rejection, SCORE_MAX, Score, WhatIf,
+    },
     pod::Pod,
     resources::is_extended,
     snapshot::{Row, Snapshot},
@@ -215,15 +218,22 @@ impl NodeResourcesFit {
         check(wanted.cpu, has.cpu(), cpu, &|| "Insufficient cpu".into());
         let memory = taken.memory() + what_if.more(|pod| pod.requests.memory);
         check(wanted.memory, has.memory(), memory, &|| "Insufficient memory".into());
+        let devices = &snapshot.others.devices;
         let storage = taken.storage() + what_if.more(|pod| pod.requests.storage);
         check(wanted.storage, has.storage(), storage, &|| "Insufficient ephemeral-storage".into());
         for (name, amount) in &wanted.extended {
-            if !self.settings.ignores(name) {
+            // What a node does not have itself, devices may be.
+            let is_delegated = has.extended(name) <= 0 && devices.class_of_resource(name).is_some();
+            if !self.settings.ignores(name) && !is_delegated {
                 let taken = taken.extended(name) + what_if.more(|pod| pod.requests.extended(name));
                 check(*amount, has.extended(name), taken, &|| format!("Insufficient {name}").into());
             }
         }
-        if reasons.is_empty() { Ok(()) } else { Err(Rejection { reasons, preemption_may_help }) }
+        if reasons.is_empty() {
+            Ok(())
+        } else {
+            Err(Rejection { reasons, preemption_may_help, is_error: false })
+        }
     }
 }
 
@@ -234,7 +244,11 @@ fn fits_empty(pod: &Pod, node: &Node) -> bool {
         && wanted.cpu <= has.cpu
         && wanted.memory <= has.memory
         && wanted.storage <= has.storage
-        && wanted.extended.iter().all(|(name, amount)| *amount <= has.extended(name))
+        // What a node does not have itself, devices may be.
+        && wanted.extended.iter().all(|(name, amount)| {
+            let has = has.extended(name);
+            has <= 0 || *amount <= has
+        })
 }
 
 /// Whether a node has more of something the Pod asks for.
@@ -250,6 +264,16 @@ fn grew(pod: &Pod, old: &Node, new: &Node) -> bool {
         })
 }
 
+/// Whether a class of devices has become an extended resource that the Pod asks for.
+fn became(pod: &Pod, old: Option<&DeviceClass>, new: &DeviceClass) -> bool {
+    let wants = |resource: &str| pod.requests.extended.iter().any(|(name, _)| **name == *resource);
+    match old {
+        Some(old) if old.extended_resource == new.extended_resource => false,
+        None if wants(&format!("{IMPLICIT_PREFIX}{}", new.metadata.name)) => true,
+        _ => !new.extended_resource.is_empty() && wants(&new.extended_resource),
+    }
+}
+
 impl Plugin for NodeResourcesFit {
     fn name(&self) -> &'static str {
         "NodeResourcesFit"
@@ -260,9 +284,13 @@ impl Plugin for NodeResourcesFit {
     }
 
     fn filter<'a>(&'a self, pod: &'a Pod, snapshot: &'a Snapshot) -> Result<Filtering<'a>, Rejection> {
-        Ok(Filtering::All(Box::new(move |row: Row, what_if: &WhatIf<'_>| {
-            self.fit(pod, snapshot, row, what_if)
-        })))
+        let fit = move |row: Row, what_if: &WhatIf<'_>| self.fit(pod, snapshot, row, what_if);
+        // Which extended resources are devices, classes say.
+        if pod.requests.extended.is_empty() || !snapshot.others.devices.has_classes() {
+            Ok(Filtering::All(Box::new(OfNode(fit))))
+        } else {
+            Ok(Filtering::All(Box::new(fit)))
+        }
     }
 
     fn score<'a>(
@@ -285,10 +313,11 @@ impl Plugin for NodeResourcesFit {
                     || less(old.requests.memory, new.requests.memory)
                     || less(old.requests.storage, new.requests.storage)
             }
+            ClusterEvent::Devices(DeviceEvent::Class { old, new }) => became(pod, old.as_deref(), new),
             ClusterEvent::NodeDeleted(_)
             | ClusterEvent::PodAssigned(_)
             | ClusterEvent::Storage(_)
-            | ClusterEvent::Devices
+            | ClusterEvent::Devices(_)
             | ClusterEvent::NamespaceUpdated(_) => false,
         }
     }

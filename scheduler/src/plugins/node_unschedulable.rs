@@ -2,7 +2,7 @@
 
 use crate::{
     node::Node,
-    plugin::{ClusterEvent, Filtering, Plugin, Point, Rejection, WhatIf},
+    plugin::{ClusterEvent, Filtering, OfNode, Plugin, Point, Rejection, WhatIf},
     pod::{Effect, Pod, Taint},
     snapshot::{Row, Snapshot},
 };
@@ -34,13 +34,13 @@ impl Plugin for NodeUnschedulable {
         if tolerates(pod) {
             return Ok(Filtering::Skip);
         }
-        Ok(Filtering::All(Box::new(move |row: Row, _: &WhatIf<'_>| {
+        Ok(Filtering::All(Box::new(OfNode(move |row: Row, _: &WhatIf<'_>| {
             if snapshot.node(row).unschedulable {
                 Err(Rejection::for_good("node(s) were unschedulable"))
             } else {
                 Ok(())
             }
-        })))
+        }))))
     }
 
     fn may_help(&self, _pod: &Pod, event: &ClusterEvent) -> bool {

@@ -439,7 +439,7 @@ impl Plugin for PodTopologySpread {
             ClusterEvent::OwnUpdate { old, new } => {
                 old.metadata.labels != new.metadata.labels || old.tolerations != new.tolerations
             }
-            ClusterEvent::NamespaceUpdated(_) | ClusterEvent::Storage(_) | ClusterEvent::Devices => false,
+            ClusterEvent::NamespaceUpdated(_) | ClusterEvent::Storage(_) | ClusterEvent::Devices(_) => false,
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::{
     plugin::{ClusterEvent, Plugin, Point},
     pod::Pod,
+    snapshot::Others,
 };
 
 /// Holds Pods back.
@@ -18,7 +19,7 @@ impl Plugin for SchedulingGates {
         &[Point::PreEnqueue]
     }
 
-    fn gate(&self, pod: &Pod) -> Option<String> {
+    fn gate(&self, pod: &Pod, _others: &Others) -> Option<String> {
         (!pod.gates.is_empty()).then(|| format!("waiting for scheduling gates: [{}]", pod.gates.join(" ")))
     }
 
@@ -36,8 +37,11 @@ mod tests {
 
     #[test]
     fn a_gated_pod_waits_for_its_gates() {
-        assert_eq!(SchedulingGates.gate(&pod(json!({}))), None);
+        assert_eq!(SchedulingGates.gate(&pod(json!({})), &Others::default()), None);
         let gated = pod(json!({"spec": {"schedulingGates": [{"name": "a"}, {"name": "b"}]}}));
-        assert_eq!(SchedulingGates.gate(&gated).as_deref(), Some("waiting for scheduling gates: [a b]"));
+        assert_eq!(
+            SchedulingGates.gate(&gated, &Others::default()).as_deref(),
+            Some("waiting for scheduling gates: [a b]")
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! `TaintToleration`: Pods keep away from taints they do not stand, and rather go where there are fewer soft ones.
 
 use crate::{
-    plugin::{ClusterEvent, Filtering, Plugin, Point, Rejection, Score, WhatIf, normalise},
+    plugin::{ClusterEvent, Filtering, OfNode, Plugin, Point, Rejection, Score, WhatIf, normalise},
     pod::{Effect, Pod, Toleration, untolerated},
     snapshot::{Row, Snapshot},
 };
@@ -25,12 +25,12 @@ impl Plugin for TaintToleration {
     }
 
     fn filter<'a>(&'a self, pod: &'a Pod, snapshot: &'a Snapshot) -> Result<Filtering<'a>, Rejection> {
-        Ok(Filtering::All(Box::new(move |row: Row, _: &WhatIf<'_>| {
+        Ok(Filtering::All(Box::new(OfNode(move |row: Row, _: &WhatIf<'_>| {
             match untolerated(&snapshot.node(row).taints, &pod.tolerations) {
                 None => Ok(()),
                 Some(_) => Err(Rejection::for_good("node(s) had untolerated taint(s)")),
             }
-        })))
+        }))))
     }
 
     fn score<'a>(

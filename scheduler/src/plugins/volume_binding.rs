@@ -228,7 +228,11 @@ fn find(claims: &Claims<'_>, node: &Node, others: &Others) -> Result<Vec<Holding
     if reasons.is_empty() {
         return Ok(holdings);
     }
-    Err(Rejection { reasons: reasons.into_iter().map(Into::into).collect(), preemption_may_help: false })
+    Err(Rejection {
+        reasons: reasons.into_iter().map(Into::into).collect(),
+        preemption_may_help: false,
+        is_error: false,
+    })
 }
 
 impl Plugin for VolumeBinding {

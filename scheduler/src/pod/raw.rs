@@ -4,7 +4,7 @@ use client::{Labels, Meta, meta::null_is_default};
 use serde::Deserialize;
 
 use super::{
-    Condition, DeviceClaim, HostPort, POD_SCHEDULED, PREEMPTED,
+    Condition, ContainerAsk, DeviceClaim, HostPort, POD_SCHEDULED, PREEMPTED,
     affinity::{NodeSelector, PreferredTerm},
     requests,
     spread::{PodTerms, SpreadConstraint},
@@ -50,6 +50,9 @@ pub(super) struct Spec {
     #[serde(deserialize_with = "null_is_default")]
     preemption_policy: Box<str>,
     #[serde(deserialize_with = "null_is_default")]
+    host_network: bool,
+    host_users: Option<bool>,
+    #[serde(deserialize_with = "null_is_default")]
     resource_claims: Vec<RawClaim>,
 }
 
@@ -74,9 +77,17 @@ pub(super) struct Container {
     #[serde(deserialize_with = "null_is_default")]
     restart_policy: Box<str>,
     #[serde(deserialize_with = "null_is_default")]
+    restart_policy_rules: Vec<RestartRule>,
+    #[serde(deserialize_with = "null_is_default")]
     ports: Vec<Port>,
     #[serde(deserialize_with = "null_is_default")]
     pub(super) resources: Requirements,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RestartRule {
+    action: Box<str>,
 }
 
 #[derive(Default, Deserialize)]
@@ -188,6 +199,7 @@ impl Spec {
             Some(known.resource_claim_name.clone())
         };
         let claims = self.resource_claims.iter().filter_map(|claim| {
+            let is_of_pod = claim.resource_claim_name.is_none();
             let object = match &claim.resource_claim_name {
                 Some(name) => Some(name.clone()),
                 // One that is known to need no claim has none.
@@ -197,9 +209,50 @@ impl Spec {
                     None => None,
                 },
             };
-            Some(DeviceClaim { name: claim.name.clone(), object })
+            Some(DeviceClaim { name: claim.name.clone(), object, is_of_pod })
         });
         claims.collect()
+    }
+
+    /// What not every node knows (`component-helpers/nodedeclaredfeatures`), by name.
+    fn features(&self) -> Box<[&'static str]> {
+        let mut rules = self
+            .containers
+            .iter()
+            .chain(&self.init_containers)
+            .flat_map(|container| &container.restart_policy_rules);
+        let restarts_all = rules.any(|rule| &*rule.action == "RestartAllContainers");
+        let maps_users = self.host_network && self.host_users == Some(false);
+        [
+            ("RestartAllContainersOnContainerExits", restarts_all),
+            ("UserNamespacesHostNetworkSupport", maps_users),
+        ]
+        .into_iter()
+        .filter_map(|(name, uses)| uses.then_some(name))
+        .collect()
+    }
+
+    /// What containers ask for, if any of them asks for what may be devices.
+    fn extended(&self) -> Box<[ContainerAsk]> {
+        let all = || self.init_containers.iter().chain(&self.containers);
+        let may_be_devices =
+            |container: &Container| container.resources.requests.0.keys().any(|name| name.contains('/'));
+        if !all().any(may_be_devices) {
+            return Box::default();
+        }
+        let ask = |(number, container): (usize, &Container)| ContainerAsk {
+            name: container.name.clone(),
+            number,
+            ends_before_others: number < self.init_containers.len() && !container.is_sidecar(),
+            requests: container
+                .resources
+                .requests
+                .0
+                .iter()
+                .map(|(name, amount)| (name.clone(), amount.value()))
+                .collect(),
+        };
+        all().enumerate().map(ask).collect()
     }
 }
 
@@ -221,6 +274,8 @@ impl From<Pod> for super::Pod {
             .map(|image| with_tag(image))
             .collect();
         let claims = spec.claims(&status);
+        let extended = spec.extended();
+        let features = spec.features();
         let Affinity { node_affinity, pod_affinity, pod_anti_affinity } = spec.affinity.unwrap_or_default();
         let affinity = node_affinity.unwrap_or_default();
         let near = pod_affinity.unwrap_or_default().in_namespace(&metadata.namespace);
@@ -253,6 +308,8 @@ impl From<Pod> for super::Pod {
             containers: spec.containers.len() + spec.init_containers.len(),
             volumes,
             claims,
+            extended,
+            features,
             never_preempts: &*spec.preemption_policy == "Never",
             started: status.start_time,
             is_preempted,

@@ -34,7 +34,7 @@ pub(super) struct Places {
     backoff: BTreeSet<(Duration, Order)>,
     errors: BTreeSet<(Duration, Order)>,
     unschedulable: BTreeSet<(Duration, Box<str>)>,
-    gated: usize,
+    gated: BTreeSet<(&'static str, Box<str>)>,
 }
 
 // === impl Order ===
@@ -69,10 +69,7 @@ impl Places {
             Place::Backoff(key) => self.backoff.insert(key.clone()),
             Place::Errors(key) => self.errors.insert(key.clone()),
             Place::Unschedulable(key) => self.unschedulable.insert(key.clone()),
-            Place::Gated(_) => {
-                self.gated += 1;
-                true
-            }
+            Place::Gated(key) => self.gated.insert(key.clone()),
         };
         assert!(new, "a Pod waits in one place");
     }
@@ -83,10 +80,7 @@ impl Places {
             Place::Backoff(key) => self.backoff.remove(key),
             Place::Errors(key) => self.errors.remove(key),
             Place::Unschedulable(key) => self.unschedulable.remove(key),
-            Place::Gated(_) => {
-                self.gated -= 1;
-                true
-            }
+            Place::Gated(key) => self.gated.remove(key),
         };
         assert!(there, "a Pod waits where it says");
     }
@@ -114,6 +108,11 @@ impl Places {
         self.unschedulable.iter()
     }
 
+    /// Those that are held back, and by whom.
+    pub(super) fn gated(&self) -> impl Iterator<Item = &(&'static str, Box<str>)> {
+        self.gated.iter()
+    }
+
     /// Who waits for something to happen for the longest time.
     pub(super) fn waits_longest(&self) -> Option<(Duration, Box<str>)> {
         self.unschedulable.first().cloned()
@@ -124,7 +123,7 @@ impl Places {
             active: self.active.len(),
             backoff: self.backoff.len() + self.errors.len(),
             unschedulable: self.unschedulable.len(),
-            gated: self.gated,
+            gated: self.gated.len(),
             in_flight: 0,
         }
     }

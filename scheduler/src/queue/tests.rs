@@ -17,7 +17,7 @@ fn need(pod: &Pod) -> &str {
 }
 
 impl Rules for Toy {
-    fn gate(&self, pod: &Pod) -> Option<&'static str> {
+    fn gate(&self, pod: &Pod, _others: &Others) -> Option<&'static str> {
         (!pod.gates.is_empty()).then_some("Gate")
     }
 
@@ -51,13 +51,17 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
+fn none() -> Others {
+    Others::default()
+}
+
 fn queue() -> Queue<Toy> {
     Queue::new(Toy, Waits::default())
 }
 
 fn names(queue: &mut Queue<Toy>, now: Duration) -> String {
     let mut names = Vec::new();
-    while let Some(turn) = queue.pop(now) {
+    while let Some(turn) = queue.pop(now, &none()) {
         names.push(turn.pod.metadata.name.to_string());
         queue.done(turn.pod.uid());
     }
@@ -68,48 +72,48 @@ fn names(queue: &mut Queue<Toy>, now: Duration) -> String {
 fn the_more_urgent_goes_first_then_who_came_first() {
     let mut queue = queue();
     for (number, priority, at) in [(1, 0, 0), (2, 5, 1), (3, 0, 2), (4, 5, 3)] {
-        queue.set(&pod(number, 0, priority, false), seconds(at));
+        queue.set(&pod(number, 0, priority, false), seconds(at), &none());
     }
     // p1 becomes urgent while it waits.
-    queue.set(&pod(1, 0, 9, false), seconds(4));
+    queue.set(&pod(1, 0, 9, false), seconds(4), &none());
     assert_eq!(names(&mut queue, seconds(5)), "p1 p2 p4 p3");
 }
 
 #[test]
 fn a_gated_pod_waits_for_its_gates_alone() {
     let mut queue = queue();
-    queue.set(&pod(1, 0, 0, true), seconds(0));
-    queue.happened(&ClusterEvent::NodeAdded(node(0)), seconds(1));
+    queue.set(&pod(1, 0, 0, true), seconds(0), &none());
+    queue.happened(&ClusterEvent::NodeAdded(node(0)), seconds(1), &none());
     assert_eq!((names(&mut queue, seconds(1000)), queue.counts().gated), (String::new(), 1));
-    queue.set(&pod(1, 0, 0, false), seconds(1001));
+    queue.set(&pod(1, 0, 0, false), seconds(1001), &none());
     assert_eq!((names(&mut queue, seconds(1001)), queue.counts().gated), ("p1".to_owned(), 0));
 }
 
 #[test]
 fn a_rejected_pod_waits_for_what_may_help_and_no_less_than_its_backoff() {
     let mut queue = queue();
-    queue.set(&pod(1, 7, 0, false), seconds(0));
-    let turn = queue.pop(seconds(0)).unwrap();
-    queue.give_back(turn, BTreeSet::from([NEED]), seconds(10));
-    assert_eq!(queue.happened(&ClusterEvent::NodeAdded(node(6)), seconds(10)), 0);
+    queue.set(&pod(1, 7, 0, false), seconds(0), &none());
+    let turn = queue.pop(seconds(0), &none()).unwrap();
+    queue.give_back(turn, BTreeSet::from([NEED]), seconds(10), &none());
+    assert_eq!(queue.happened(&ClusterEvent::NodeAdded(node(6)), seconds(10), &none()), 0);
     assert_eq!((queue.counts().unschedulable, queue.next_at()), (1, Some(seconds(310))));
-    assert_eq!(queue.happened(&ClusterEvent::NodeAdded(node(7)), seconds(10)), 1);
+    assert_eq!(queue.happened(&ClusterEvent::NodeAdded(node(7)), seconds(10), &none()), 1);
     assert_eq!(queue.counts(), Counts { backoff: 1, ..Counts::default() });
     // Somebody who is ready goes first, but nobody waits for nothing.
-    queue.set(&pod(2, 0, -5, false), seconds(10));
+    queue.set(&pod(2, 0, -5, false), seconds(10), &none());
     assert_eq!(names(&mut queue, seconds(10)), "p2 p1");
 }
 
 #[test]
 fn errors_back_off_ever_longer_and_are_not_tried_early() {
     let mut queue = queue();
-    queue.set(&pod(1, 7, 0, false), seconds(0));
+    queue.set(&pod(1, 7, 0, false), seconds(0), &none());
     let mut now = seconds(0);
     let mut waits = Vec::new();
     for _ in 0..6 {
-        let turn = queue.pop(now).unwrap();
-        queue.give_back(turn, BTreeSet::new(), now);
-        assert!(queue.pop(now).is_none());
+        let turn = queue.pop(now, &none()).unwrap();
+        queue.give_back(turn, BTreeSet::new(), now, &none());
+        assert!(queue.pop(now, &none()).is_none());
         let next = queue.next_at().unwrap();
         waits.push((next - now).as_secs());
         now = next;
@@ -120,14 +124,14 @@ fn errors_back_off_ever_longer_and_are_not_tried_early() {
 #[test]
 fn what_happens_during_a_decision_is_not_missed() {
     let mut queue = queue();
-    queue.set(&pod(1, 7, 0, false), seconds(0));
-    queue.set(&pod(2, 8, 0, false), seconds(0));
-    let one = queue.pop(seconds(0)).unwrap();
-    queue.happened(&ClusterEvent::NodeAdded(node(7)), seconds(0));
-    let two = queue.pop(seconds(0)).unwrap();
+    queue.set(&pod(1, 7, 0, false), seconds(0), &none());
+    queue.set(&pod(2, 8, 0, false), seconds(0), &none());
+    let one = queue.pop(seconds(0), &none()).unwrap();
+    queue.happened(&ClusterEvent::NodeAdded(node(7)), seconds(0), &none());
+    let two = queue.pop(seconds(0), &none()).unwrap();
     // What happened before p2 was popped, it has seen.
-    queue.give_back(two, BTreeSet::from([NEED]), seconds(0));
-    queue.give_back(one, BTreeSet::from([NEED]), seconds(0));
+    queue.give_back(two, BTreeSet::from([NEED]), seconds(0), &none());
+    queue.give_back(one, BTreeSet::from([NEED]), seconds(0), &none());
     assert_eq!(queue.counts(), Counts { backoff: 1, unschedulable: 1, ..Counts::default() });
     assert!(queue.events.is_empty(), "nobody needs them any more");
 }
@@ -135,10 +139,10 @@ fn what_happens_during_a_decision_is_not_missed() {
 #[test]
 fn a_pod_that_goes_during_its_decision_does_not_come_back() {
     let mut queue = queue();
-    queue.set(&pod(1, 7, 0, false), seconds(0));
-    let turn = queue.pop(seconds(0)).unwrap();
+    queue.set(&pod(1, 7, 0, false), seconds(0), &none());
+    let turn = queue.pop(seconds(0), &none()).unwrap();
     queue.remove("u1");
-    assert!(queue.give_back(turn, BTreeSet::from([NEED]), seconds(0)).is_none());
+    assert!(queue.give_back(turn, BTreeSet::from([NEED]), seconds(0), &none()).is_none());
     assert_eq!(queue.counts(), Counts::default());
 }
 
@@ -146,21 +150,21 @@ fn a_pod_that_goes_during_its_decision_does_not_come_back() {
 fn a_pod_that_is_held_back_waits_though_something_helped_it() {
     let mut queue = queue();
     for (number, need) in [(1, 7), (2, 8), (3, 9)] {
-        queue.set(&pod(number, need, 0, false), seconds(0));
-        let turn = queue.pop(seconds(0)).unwrap();
+        queue.set(&pod(number, need, 0, false), seconds(0), &none());
+        let turn = queue.pop(seconds(0), &none()).unwrap();
         queue.hold_back(turn.pod.uid(), "Held");
-        queue.give_back(turn, BTreeSet::from([NEED]), seconds(0));
+        queue.give_back(turn, BTreeSet::from([NEED]), seconds(0), &none());
     }
-    queue.happened(&ClusterEvent::NodeAdded(node(7)), seconds(5));
+    queue.happened(&ClusterEvent::NodeAdded(node(7)), seconds(5), &none());
     assert_eq!(queue.counts(), Counts { gated: 1, unschedulable: 2, ..Counts::default() });
-    assert!(queue.pop(seconds(5)).is_none());
-    queue.let_go("u1", false, seconds(5));
+    assert!(queue.pop(seconds(5), &none()).is_none());
+    queue.let_go("u1", false, seconds(5), &none());
     assert_eq!(names(&mut queue, seconds(5)), "p1", "what had helped is not forgotten");
-    queue.let_go("u2", false, seconds(5));
+    queue.let_go("u2", false, seconds(5), &none());
     assert_eq!(queue.counts().unschedulable, 2, "nothing has helped yet");
-    queue.let_go("u3", true, seconds(5));
+    queue.let_go("u3", true, seconds(5), &none());
     assert_eq!(names(&mut queue, seconds(5)), "p3");
-    queue.happened(&ClusterEvent::NodeAdded(node(8)), seconds(6));
+    queue.happened(&ClusterEvent::NodeAdded(node(8)), seconds(6), &none());
     assert_eq!(names(&mut queue, seconds(6)), "p2");
 }
 
@@ -214,7 +218,7 @@ proptest! {
                 queue.done(&uid);
                 pods.retain(|_, pod| pod.uid() != uid);
             } else {
-                queue.give_back(turn, BTreeSet::from([NEED]), now);
+                queue.give_back(turn, BTreeSet::from([NEED]), now, &none());
             }
         };
 
@@ -224,7 +228,7 @@ proptest! {
                     // Gates only go.
                     let gated = gated && pods.get(&number).is_none_or(|pod| !pod.gates.is_empty());
                     pods.insert(number, pod(number, need, priority, gated));
-                    queue.set(&pods[&number], now);
+                    queue.set(&pods[&number], now, &none());
                 }
                 Step::Remove(number) => {
                     pods.remove(&number);
@@ -235,14 +239,14 @@ proptest! {
                 }
                 Step::Node(name) => {
                     nodes.insert(name.to_string());
-                    queue.happened(&ClusterEvent::NodeAdded(node(name)), now);
+                    queue.happened(&ClusterEvent::NodeAdded(node(name)), now, &none());
                 }
                 Step::NodeGone(name) => {
                     nodes.remove(&name.to_string());
-                    queue.happened(&ClusterEvent::NodeDeleted(node(name)), now);
+                    queue.happened(&ClusterEvent::NodeDeleted(node(name)), now, &none());
                 }
                 Step::Pop => {
-                    if let Some(turn) = queue.pop(now) {
+                    if let Some(turn) = queue.pop(now, &none()) {
                         prop_assert!(turn.pod.gates.is_empty());
                         flights.push((turn, nodes.clone()));
                     }
@@ -256,7 +260,7 @@ proptest! {
                 Step::Fail(which) => {
                     if !flights.is_empty() {
                         let (turn, _) = flights.remove(usize::from(which) % flights.len());
-                        queue.give_back(turn, BTreeSet::new(), now);
+                        queue.give_back(turn, BTreeSet::new(), now, &none());
                     }
                 }
                 Step::Wait(passed) => now += seconds(passed.into()),
@@ -271,7 +275,7 @@ proptest! {
         }
         for _ in 0..1000 {
             now += seconds(1);
-            if let Some(turn) = queue.pop(now) {
+            if let Some(turn) = queue.pop(now, &none()) {
                 decide(&mut queue, &mut pods, (turn, nodes.clone()), now);
             }
         }

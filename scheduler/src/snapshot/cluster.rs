@@ -31,6 +31,7 @@ pub struct Cluster {
     nominations: BTreeMap<Box<str>, Box<str>>,
     /// How many of those placed are assumed.
     assumed: usize,
+    changes: u64,
 }
 
 #[derive(Debug)]
@@ -58,10 +59,23 @@ impl Cluster {
             .collect()
     }
 
+    /// Something about a node is not as it was.
+    fn touch(&mut self, row: Row) {
+        self.changes += 1;
+        *self.snapshot.versions.at(row) = self.changes;
+    }
+
+    fn touch_named(&mut self, node: &str) {
+        if let Some(row) = self.snapshot.row(node) {
+            self.touch(row);
+        }
+    }
+
     /// A node came or changed.
     pub fn set_node(&mut self, node: &Arc<Node>) {
         let known = self.snapshot.row(node.name());
         let row = known.unwrap_or_else(|| self.new_row());
+        self.touch(row);
         let old = self.snapshot.nodes.at(row).replace(Arc::clone(node));
         if let Some(old) = &old {
             self.snapshot.allocatable.add(row, &old.allocatable, old.pods_max, -1);
@@ -103,6 +117,7 @@ impl Cluster {
             self.leave_zone(&old);
         }
         self.snapshot.topologies = Arc::default();
+        self.touch(row);
         self.rows_free.push(row);
     }
 
@@ -125,6 +140,7 @@ impl Cluster {
             self.unlist(pod.uid());
         }
         if !node.is_empty() {
+            self.touch_named(node);
             self.nominations.insert(pod.uid().into(), node.into());
             Arc::make_mut(&mut self.snapshot.nominated).entry(node.into()).or_default().push(Arc::clone(pod));
         }
@@ -133,6 +149,7 @@ impl Cluster {
 
     fn unlist(&mut self, uid: &str) -> Option<Arc<Pod>> {
         let node = self.nominations.remove(uid)?;
+        self.touch_named(&node);
         let nominated = Arc::make_mut(&mut self.snapshot.nominated);
         let pods = nominated.get_mut(&node)?;
         let at = pods.iter().position(|pod| pod.uid() == uid)?;
@@ -264,6 +281,7 @@ impl Cluster {
 
     /// Adds a Pod to a row, or takes it away.
     fn count(&mut self, row: Row, pod: &Arc<Pod>, sign: i64) {
+        self.touch(row);
         let snapshot = &mut self.snapshot;
         snapshot.requested.add(row, &pod.requests, 1, sign);
         let (cpu, memory) = pod.scored;

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use client::{Change, Key, Kind};
 
 use crate::{
+    devices::Devices,
     plugin::Holding,
     storage::{AttachedVolume, Capacity, Claim, Driver, NodeDrivers, Volume, VolumeClass},
     workload::{Budget, ReplicaSet, ReplicationController, Service, StatefulSet},
@@ -14,7 +15,11 @@ use crate::{
 
 /// Objects of a kind.
 #[derive(Debug)]
-pub struct Objects<K>(Arc<BTreeMap<Key, Arc<K>>>);
+pub struct Objects<K> {
+    all: Arc<BTreeMap<Key, Arc<K>>>,
+    /// Counts changes.
+    version: u64,
+}
 
 /// All kinds.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +48,8 @@ pub struct Others {
     pub capacities: Objects<Capacity>,
     /// VolumeAttachments.
     pub attached: Objects<AttachedVolume>,
+    /// Devices.
+    pub devices: Devices,
     /// What Pods hold that are on their way, by their uid.
     held: Arc<BTreeMap<Box<str>, Vec<Holding>>>,
 }
@@ -51,30 +58,35 @@ pub struct Others {
 
 impl<K> Default for Objects<K> {
     fn default() -> Self {
-        Self(Arc::default())
+        Self { all: Arc::default(), version: 0 }
     }
 }
 
 impl<K> Clone for Objects<K> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self { all: Arc::clone(&self.all), version: self.version }
     }
 }
 
 impl<K: Kind> Objects<K> {
+    /// Counts changes: the same number is the same objects.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     /// An object.
     pub fn get(&self, key: &Key) -> Option<&Arc<K>> {
-        self.0.get(key)
+        self.all.get(key)
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<K>> {
-        self.0.values()
+        self.all.values()
     }
 
     /// Those of a namespace.
     pub fn in_namespace<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Arc<K>> {
-        self.0
+        self.all
             .range(Key::new(namespace, "")..)
             .take_while(move |(key, _)| *key.namespace == *namespace)
             .map(|(_, object)| object)
@@ -85,14 +97,16 @@ impl<K: Kind> Objects<K> {
         match change.after() {
             Some(object) => self.set(Arc::clone(object)),
             None => {
-                Arc::make_mut(&mut self.0).remove(&change.object().meta().key());
+                self.version += 1;
+                Arc::make_mut(&mut self.all).remove(&change.object().meta().key());
             }
         }
     }
 
     /// An object came or changed.
     pub fn set(&mut self, object: Arc<K>) {
-        Arc::make_mut(&mut self.0).insert(object.meta().key(), object);
+        self.version += 1;
+        Arc::make_mut(&mut self.all).insert(object.meta().key(), object);
     }
 }
 
@@ -101,6 +115,11 @@ impl<K: Kind> Objects<K> {
 impl Others {
     /// A Pod that is on its way to a node holds something.
     pub fn hold(&mut self, pod: &str, holdings: Vec<Holding>) {
+        for holding in &holdings {
+            if let Holding::Devices(holding) = holding {
+                self.devices.hold(pod, holding);
+            }
+        }
         if !holdings.is_empty() {
             Arc::make_mut(&mut self.held).insert(pod.into(), holdings);
         }
@@ -108,6 +127,7 @@ impl Others {
 
     /// It holds it no more: it is bound, or it does not go there.
     pub fn release(&mut self, pod: &str) -> Vec<Holding> {
+        self.devices.release(pod);
         if self.held.contains_key(pod) {
             Arc::make_mut(&mut self.held).remove(pod).unwrap_or_default()
         } else {
@@ -124,7 +144,7 @@ impl Others {
     pub fn claim_on_its_way(&self, volume: &str) -> Option<&Key> {
         self.held.values().flatten().find_map(|holding| match holding {
             Holding::Volume { volume: held, claim } if **held == *volume => Some(claim),
-            Holding::Volume { .. } | Holding::Provision { .. } => None,
+            Holding::Volume { .. } | Holding::Provision { .. } | Holding::Devices(_) => None,
         })
     }
 
@@ -132,7 +152,7 @@ impl Others {
     pub fn node_on_its_way(&self, wanted: &Key) -> Option<&str> {
         self.held.values().flatten().find_map(|holding| match holding {
             Holding::Provision { claim, node } if claim == wanted => Some(&**node),
-            Holding::Provision { .. } | Holding::Volume { .. } => None,
+            Holding::Provision { .. } | Holding::Volume { .. } | Holding::Devices(_) => None,
         })
     }
 }
