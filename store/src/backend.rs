@@ -127,6 +127,9 @@ pub enum Error {
     /// The backend does not take values of this size.
     #[error("too large for the store: {0}")]
     TooLarge(String),
+    /// A value is there, but nobody can decrypt or encrypt it. Said as upstream says it.
+    #[error("{0}")]
+    Unreadable(String),
     /// The data is not readable.
     #[error("store corrupt: {0}")]
     Corrupt(String),
@@ -166,6 +169,13 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
 
     /// The latest state of one key.
     fn get(&self, key: &str) -> BoxFuture<'_, Result<Option<Entry>>>;
+
+    /// Whether a key's value is kept in another form than it would be written in now, so that writing it anew makes sense
+    /// though it says the same.
+    fn is_stale(&self, key: &str) -> BoxFuture<'_, Result<bool>> {
+        let _ = key;
+        Box::pin(std::future::ready(Ok(false)))
+    }
 
     /// A page of a prefix.
     ///

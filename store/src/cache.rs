@@ -329,7 +329,8 @@ impl From<backend::Error> for Error {
             | backend::Error::Unavailable { .. }
             | backend::Error::NoSpace { .. }
             | backend::Error::TooLarge(_)
-            | backend::Error::Corrupt(_)) => Self::Store(error),
+            | backend::Error::Corrupt(_)
+            | backend::Error::Unreadable(_)) => Self::Store(error),
         }
     }
 }

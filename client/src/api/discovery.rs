@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 
 use http::Method;
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::{Api, Error, decode};
+use super::{Api, Error, JSON, decode};
 use crate::{Resource, meta::null_is_default};
 
 const ACCEPT: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
@@ -54,6 +55,16 @@ impl Api {
             discovery.add(decode(Method::GET, path, &answer)?);
         }
         Ok(discovery)
+    }
+
+    /// Asks for the OpenAPI 3 document of a group and version (KEP-2896).
+    ///
+    /// # Errors
+    /// `NotFound` if there is none; whatever else the server says.
+    pub async fn openapi(&self, group: &str, version: &str) -> Result<Value, Error> {
+        let path = Resource::discovered(group, version, "", "", false).base_path();
+        let path = format!("/openapi/v3{path}");
+        decode(Method::GET, &path, &self.request(Method::GET, &path, JSON, None).await?)
     }
 }
 

@@ -47,7 +47,7 @@ pub struct Execution {
     pub failure: Option<Failure>,
     /// A failure has ended the plan.
     ended: bool,
-    /// Conflicts and failures met.
+    /// What speaks against the rest of a batch: conflicts, failures, and objects that nobody can make any more.
     troubles: usize,
 }
 
@@ -143,8 +143,9 @@ impl Executor {
         if let Some(report) = &request.report {
             self.report(report, &done);
         }
+        let moot = matches!((&request.verb, &done.written.outcome), (Verb::Create(_), Outcome::Moot));
+        execution.troubles += usize::from(moot || done.error.is_some());
         if let Some(error) = done.error {
-            execution.troubles += 1;
             if matches!(done.written.outcome, Outcome::Conflict) {
                 execution.conflict.get_or_insert_with(|| chain(&error));
             } else if request.on_failure != OnFailure::Ignore {

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use api_types::status::Status;
+use api_types::status::{self, Status};
 use runtime::Runtime;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -355,6 +355,28 @@ async fn a_batch_in_slow_start_stops_at_the_first_failure() {
         events.contains(&"\"FailedCreate\"".to_owned())
             && events.contains(&"\"SuccessfulCreate\"".to_owned())
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_in_slow_start_stops_in_a_namespace_that_goes() {
+    let world = World::new();
+    world.manager.start(Replicas, Options::default());
+    settle().await;
+    let mut going = Status::forbidden(&PODS.group_resource(), "", "the namespace is being terminated");
+    going
+        .details
+        .get_or_insert_default()
+        .causes
+        .push(status::Cause { reason: "NamespaceTerminating".to_owned(), ..status::Cause::default() });
+    for _ in 0..100 {
+        world.server.fail_next("POST /api/v1/namespaces/ns/pods", Fault::Answer(going.clone()));
+    }
+    world.want(100);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let records = world.records();
+    assert_eq!(records[0].writes[0].outcome, Outcome::Moot);
+    assert!(records[0].writes[1..100].iter().all(|written| written.outcome == Outcome::Skipped));
+    assert_eq!(world.pods(), 0, "nobody tries again until something changes");
 }
 
 #[tokio::test(start_paused = true)]
