@@ -19,6 +19,7 @@ pub mod service_cidr;
 pub mod taint_eviction;
 pub mod ttl;
 pub mod ttl_after_finished;
+pub mod validating_admission_policy_status;
 
 pub mod cron_job;
 pub mod daemon_set;
@@ -77,7 +78,7 @@ const ON_REQUEST: [&str; 2] = ["bootstrap-signer-controller", "token-cleaner-con
 /// Controllers of upstream, with their aliases, that have nothing to do here: those that need a cloud, those of features
 /// that are off by default in 1.36, and one that asks what only a cluster with SELinux knows. Whoever leaves one of them
 /// out is understood.
-pub const ELSEWHERE: [(&str, &str); 12] = [
+pub const ELSEWHERE: [(&str, &str); 11] = [
     ("cloud-node-lifecycle-controller", "cloud-node-lifecycle"),
     ("service-lb-controller", "service"),
     ("node-route-controller", "route"),
@@ -92,7 +93,6 @@ pub const ELSEWHERE: [(&str, &str); 12] = [
     ("service-ca-certificate-publisher-controller", "service-ca-certificate-publisher-controller"),
     ("storage-version-migrator-controller", "storage-version-migrator-controller"),
     ("storageversion-garbage-collector-controller", "storage-version-gc"),
-    ("validatingadmissionpolicy-status-controller", "validatingadmissionpolicy-status-controller"),
 ];
 
 /// Every controller there is.
@@ -258,6 +258,14 @@ fn cluster() -> Vec<Entry> {
             account: "service-account-controller",
             workers: 1,
             start: |manager, workers, _| drop(manager.start(service_account::ServiceAccounts, workers)),
+        },
+        Entry {
+            file: "validating_admission_policy_status",
+            name: "validatingadmissionpolicy-status-controller",
+            alias: "validatingadmissionpolicy-status-controller",
+            account: "validatingadmissionpolicy-status-controller",
+            workers: 5,
+            start: |manager, workers, _| validating_admission_policy_status::start(manager, workers),
         },
     ]
 }

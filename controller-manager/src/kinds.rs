@@ -65,6 +65,8 @@ pub mod resource_slice;
 
 pub mod volume_attachment;
 
+pub mod validating_admission_policy;
+
 pub use bootstrap_token::{BootstrapToken, ClusterInfo};
 pub use certificate_signing_request::CertificateSigningRequest;
 pub use cluster_role::ClusterRole;
@@ -94,4 +96,5 @@ pub use service_cidr::{IpAddress, ServiceCidr};
 pub use stateful_set::StatefulSet;
 pub use storage_class::{StorageClass, VolumeAttributesClass};
 pub use token_secret::TokenSecret;
+pub use validating_admission_policy::ValidatingAdmissionPolicy;
 pub use volume_attachment::{CsiDriver, VolumeAttachment};

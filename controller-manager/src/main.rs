@@ -150,6 +150,8 @@ struct WorkerFlags {
     concurrent_statefulset_syncs: Option<usize>,
     #[arg(long, value_name = "N")]
     concurrent_ttl_after_finished_syncs: Option<usize>,
+    #[arg(long, value_name = "N")]
+    concurrent_validating_admission_policy_status_syncs: Option<usize>,
 }
 
 fn main() -> ExitCode {
@@ -333,6 +335,10 @@ impl WorkerFlags {
             ("serviceaccount-token-controller", self.concurrent_serviceaccount_token_syncs),
             ("statefulset-controller", self.concurrent_statefulset_syncs),
             ("ttl-after-finished-controller", self.concurrent_ttl_after_finished_syncs),
+            (
+                "validatingadmissionpolicy-status-controller",
+                self.concurrent_validating_admission_policy_status_syncs,
+            ),
         ]
         .into_iter()
         .filter_map(|(name, workers)| Some((name.to_owned(), workers?)))
