@@ -132,7 +132,9 @@ async fn measure(count: usize) {
     let one = format!("{objects}/a");
     timed("the first read of it", send(&server, "GET", &one, "application/json", String::new())).await;
     timed("the second", send(&server, "GET", &one, "application/json", String::new())).await;
-    timed("another server over all of that, until it is ready", launch::over(store, &runtime)).await.unwrap();
+    timed("another server over all of that, until it is ready", Box::pin(launch::over(store, &runtime)))
+        .await
+        .unwrap();
     runtime.tasks.stop();
 }
 

@@ -8,6 +8,7 @@ mod always_pull_images;
 mod certificate_approval;
 mod certificate_signing;
 mod certificate_subject_restriction;
+mod conditions;
 mod default_class;
 mod default_ingress_class;
 mod default_storage_class;
@@ -37,6 +38,7 @@ mod priority;
 mod resource_quota;
 mod role_escalation;
 mod runtime_class;
+mod seen;
 mod selection;
 mod service_account;
 mod signers;
@@ -64,6 +66,7 @@ use serde_json::Value;
 
 pub use self::mutating_webhook::Reinvocation;
 use crate::{
+    audit::Record,
     authn::user::User,
     registry::{Call, warnings::Warnings},
     server::Server,
@@ -114,6 +117,8 @@ pub struct Attributes {
     pub now: Timestamp,
     /// What the writer should know; plugins add to it.
     pub warnings: Warnings,
+    /// What the request is put on record with; plugins annotate it.
+    pub audit: Record,
     /// Whether the changes are gone through a second time, and why.
     pub reinvocation: Reinvocation,
 }
@@ -214,6 +219,20 @@ pub(crate) async fn cached(
     served.storage.cache().get(&key, false).await.ok().flatten()
 }
 
+// === impl Operation ===
+
+impl Operation {
+    /// As rules and reviews name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+        }
+    }
+}
+
 // === impl Attributes ===
 
 impl Attributes {
@@ -238,6 +257,7 @@ impl Attributes {
             dry_run: call.dry_run,
             now: call.now,
             warnings: call.warnings.clone(),
+            audit: call.audit.clone(),
             reinvocation: Reinvocation::default(),
         }
     }

@@ -10,14 +10,17 @@ pub mod user;
 pub mod authenticator;
 pub mod bearer;
 pub mod bootstrap_tokens;
+pub mod front_proxy;
 pub mod impersonation;
 pub mod keys;
 pub mod objects;
+pub mod oidc;
 pub mod openid;
 pub mod review;
 pub mod service_account_tokens;
 pub mod token_file;
 pub mod token_request;
+pub mod token_webhook;
 pub mod x509;
 
 mod recent;

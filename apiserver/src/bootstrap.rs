@@ -70,8 +70,8 @@ enum Rule {
     ApiService,
     /// A second address range is added to the first.
     ServiceCidr,
-    /// Its keys are ours, others are left.
-    Data,
+    /// What several servers know is there together.
+    Authentication,
     /// It says where this server is; a cluster has one.
     Addresses,
 }
@@ -122,7 +122,7 @@ impl Item {
             Rule::FlowSuggested => flow_control::reconcile(existing, &self.object, false),
             Rule::ApiService => services::reconcile_api_service(existing, &self.object),
             Rule::ServiceCidr => services::reconcile_cidr(existing, &self.object),
-            Rule::Data => cluster::reconcile_data(existing, &self.object),
+            Rule::Authentication => cluster::reconcile_authentication(existing, &self.object),
             Rule::Addresses => services::reconcile_addresses(existing, &self.object),
         }
     }

@@ -10,6 +10,7 @@
 
 pub mod builtin;
 mod documents;
+pub mod foreign;
 pub mod version;
 mod version_order;
 
@@ -99,6 +100,8 @@ pub struct ServedVersion {
     priority: Priority,
     freshness: Freshness,
     resources: Vec<ServedResource>,
+    /// Of another server.
+    foreign: Option<Vec<foreign::Resource>>,
     list: OnceLock<Bytes>,
     aggregated: OnceLock<String>,
 }
@@ -149,9 +152,36 @@ impl ServedVersion {
             priority,
             freshness,
             resources,
+            foreign: None,
             list: OnceLock::new(),
             aggregated: OnceLock::new(),
         }
+    }
+
+    /// What another server serves. The old form of it is that server's to tell.
+    pub fn foreign(
+        group_version: GroupVersion,
+        priority: Priority,
+        freshness: Freshness,
+        resources: Vec<foreign::Resource>,
+    ) -> Self {
+        let own = Self::new(group_version, priority, freshness, Vec::new());
+        Self { foreign: Some(resources), ..own }
+    }
+
+    /// Whether another server serves it.
+    pub fn is_foreign(&self) -> bool {
+        self.foreign.is_some()
+    }
+
+    /// What another server was said to serve.
+    pub fn foreign_resources(&self) -> Vec<foreign::Resource> {
+        self.foreign.clone().unwrap_or_default()
+    }
+
+    /// Whether it is what its server says now.
+    pub fn freshness(&self) -> Freshness {
+        self.freshness
     }
 
     /// Its group and version.
@@ -171,8 +201,9 @@ impl ServedVersion {
 
     /// The `APIVersionDiscovery`.
     fn aggregated(&self) -> &str {
-        self.aggregated.get_or_init(|| {
-            documents::version_discovery(&self.group_version, self.freshness, &self.resources)
+        self.aggregated.get_or_init(|| match &self.foreign {
+            Some(resources) => foreign::written(&self.group_version.version, self.freshness, resources),
+            None => documents::version_discovery(&self.group_version, self.freshness, &self.resources),
         })
     }
 

@@ -1,13 +1,26 @@
 //! The flags of an apiserver: upstream's where upstream has them.
 
+mod authentication;
+mod authorization;
+
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
+    time::Duration,
 };
 
 use clap::Args;
 
-use crate::storage::StorageFlags;
+pub use self::{authentication::AuthenticationFlags, authorization::AuthorizationFlags};
+
+use crate::{
+    audit::AuditFlags,
+    storage::{StorageFlags, duration, encryption::EncryptionFlags},
+    tls::{
+        sni::{self, NamedFiles},
+        suites,
+    },
+};
 
 /// The flags that `apiserver` and `binnacle up` share.
 #[derive(Args, Clone, Debug)]
@@ -33,21 +46,44 @@ pub struct Flags {
     /// Certificates of authorities whose clients are let in, besides the cluster's own
     #[arg(long, value_name = "FILE")]
     pub client_ca_file: Option<PathBuf>,
+    /// Who else may say who is asking.
+    #[command(flatten)]
+    pub authentication: AuthenticationFlags,
     /// The serving certificate, instead of one from the cluster's own authority
     #[arg(long, requires = "tls_private_key_file", value_name = "FILE")]
     pub tls_cert_file: Option<PathBuf>,
     /// The key of the serving certificate
     #[arg(long, requires = "tls_cert_file", value_name = "FILE")]
     pub tls_private_key_file: Option<PathBuf>,
+    /// Where the serving certificate is, as apiserver.crt and apiserver.key, unless the flags before this name one; made there
+    /// if it is not there
+    #[arg(long, value_name = "DIR")]
+    pub cert_dir: Option<PathBuf>,
     /// The oldest TLS version to speak
     #[arg(long, default_value = "VersionTLS12", value_parser = ["VersionTLS12", "VersionTLS13"])]
     pub tls_min_version: String,
+    /// The cipher suites of TLS 1.2 to speak, by their names; those of TLS 1.3 are always spoken
+    #[arg(long, value_delimiter = ',', value_parser = suites::named, value_name = "NAMES")]
+    pub tls_cipher_suites: Vec<rustls::CipherSuite>,
+    /// A certificate and its key for clients that ask for certain names: `a.crt,a.key` or `a.crt,a.key:*.example.com,...`
+    #[arg(long, value_parser = sni::parse, value_name = "FILES[:NAMES]")]
+    pub tls_sni_cert_key: Vec<NamedFiles>,
+    /// How many streams one HTTP/2 connection may have
+    #[arg(long, default_value_t = 1000, value_name = "NUMBER")]
+    pub http2_max_streams_per_connection: u32,
+    /// Which part of HTTP/2 requests shall be the last of its connection, 0.02 at most: for clients of several servers
+    #[arg(long, default_value_t = 0.0, value_parser = chance, value_name = "PART")]
+    pub goaway_chance: f64,
     /// Who decides what callers may do, in this order
     #[arg(long, default_value = "Node,RBAC", value_name = "MODES")]
     pub authorization_mode: String,
+    /// Who decides besides roles.
+    #[command(flatten)]
+    pub authorization: AuthorizationFlags,
     /// Whether callers without credentials are let through to the authorizer
-    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
-    pub anonymous_auth: bool,
+    /// (true unless --authentication-config says otherwise)
+    #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub anonymous_auth: Option<bool>,
     /// The issuer of service account tokens; the first one signs, all are accepted
     #[arg(long, default_value = "https://kubernetes.default.svc", value_name = "URL")]
     pub service_account_issuer: Vec<String>,
@@ -60,6 +96,18 @@ pub struct Flags {
     /// For whom tokens are good that do not say; the issuer if not given
     #[arg(long, value_delimiter = ',', value_name = "AUDIENCES")]
     pub api_audiences: Vec<String>,
+    /// The certificate that servers of other groups are shown, instead of one from the cluster's own authority of front proxies
+    #[arg(long, requires = "proxy_client_key_file", value_name = "FILE")]
+    pub proxy_client_cert_file: Option<PathBuf>,
+    /// The key of that certificate
+    #[arg(long, requires = "proxy_client_cert_file", value_name = "FILE")]
+    pub proxy_client_key_file: Option<PathBuf>,
+    /// Whether servers of other groups are reached at their Service's endpoints and not at its own address
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub enable_aggregator_routing: bool,
+    /// Whether redirects of servers of other groups are refused and not passed on
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub aggregator_reject_forwarding_redirect: bool,
     /// Where Services get their addresses from: one range, or one of each family
     #[arg(long, default_value = "10.0.0.0/24", value_delimiter = ',', value_name = "CIDRS")]
     pub service_cluster_ip_range: Vec<ipnet::IpNet>,
@@ -75,9 +123,49 @@ pub struct Flags {
     /// A file that configures admission plugins
     #[arg(long, value_name = "FILE")]
     pub admission_control_config_file: Option<PathBuf>,
+    /// What is encrypted in the store.
+    #[command(flatten)]
+    pub encryption: EncryptionFlags,
+    /// What is put on record, and where.
+    #[command(flatten)]
+    pub audit: AuditFlags,
+    /// Whether requests wait their turn by flow schemas and priority levels, rather than under a plain limit
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub enable_priority_and_fairness: bool,
+    /// How many requests that only read are served at once; with the next flag the seats that priority levels share
+    #[arg(long, default_value_t = 400, value_name = "NUMBER")]
+    pub max_requests_inflight: u32,
+    /// How many requests that may write are served at once
+    #[arg(long, default_value_t = 200, value_name = "NUMBER")]
+    pub max_mutating_requests_inflight: u32,
+    /// How long a request may take, other than watches and the like; a quarter of that it may wait for its turn
+    #[arg(long, default_value = "1m0s", value_parser = duration, value_name = "DURATION")]
+    pub request_timeout: Duration,
+    /// After how many seconds at the earliest the server ends a watch by itself; at the latest after twice that
+    #[arg(long, default_value_t = 1800, value_name = "SECONDS")]
+    pub min_request_timeout: u64,
+    /// For how long after the start /livez does not ask whether the start is finished
+    #[arg(long, default_value = "0s", value_parser = duration, value_name = "DURATION")]
+    pub livez_grace_period: Duration,
+    /// For how long requests are served on after the server was told to stop, while /readyz already says no
+    #[arg(long, default_value = "0s", value_parser = duration, value_name = "DURATION")]
+    pub shutdown_delay_duration: Duration,
     /// Whether containers may be privileged
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub allow_privileged: bool,
+}
+
+/// A configuration file's text, YAML or JSON, as a value.
+///
+/// # Errors
+/// It is neither.
+pub(crate) fn document(text: &[u8]) -> Result<serde_json::Value, String> {
+    api_types::wire::yaml::to_value(text).map(|read| read.value).map_err(|error| error.to_string())
+}
+
+fn chance(text: &str) -> Result<f64, String> {
+    let wrong = "--goaway-chance can not be less than 0 or greater than 0.02";
+    text.parse().ok().filter(|part| (0.0..=0.02).contains(part)).ok_or_else(|| wrong.to_owned())
 }
 
 fn ports(text: &str) -> Result<std::ops::RangeInclusive<u16>, String> {

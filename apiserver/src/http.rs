@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod compress;
+mod cork;
 pub mod info;
 pub mod negotiate;
 pub mod query;

@@ -15,9 +15,10 @@ use serde_json::Value;
 
 use crate::{
     authn::{
-        authenticator::{Authenticator, Credentials},
+        authenticator::{Anonymous, Authenticated, Authenticator, Credentials, Outside},
+        bearer,
         bootstrap_tokens::BootstrapTokens,
-        impersonation::Impersonation,
+        impersonation::{Impersonated, Impersonation},
         keys::{PublicKeys, SigningKey},
         objects::Objects,
         openid,
@@ -47,8 +48,10 @@ pub struct Config {
     pub issuers: Vec<String>,
     /// `--api-audiences`
     pub audiences: Vec<String>,
+    /// Those outside the cluster whose word counts.
+    pub outside: Outside,
     /// `--anonymous-auth`
-    pub anonymous: bool,
+    pub anonymous: Anonymous,
 }
 
 /// Who asks, and tokens.
@@ -103,9 +106,9 @@ impl Objects for OwnObjects {
                 options: Value::Null,
                 warnings: Warnings::default(),
                 answers: crate::custom::ownership::Answers::default(),
+                audit: crate::audit::Record::default(),
             };
-            let plan =
-                Plan { part: Part::Main, create_missing: false, uid_precondition: false, owned: false };
+            let plan = Plan::of(Part::Main);
             let change = |old: Option<&Value>| {
                 let mut object = old.cloned().unwrap_or_default();
                 // Another Secret of this name is not meant.
@@ -146,6 +149,7 @@ impl Identity {
                 service_accounts: Some(service_accounts),
                 bootstrap_tokens: Some(BootstrapTokens::new(objects)),
                 own_tokens: std::collections::BTreeMap::new(),
+                outside: config.outside,
                 anonymous: config.anonymous,
                 api_audiences: config.audiences.clone(),
                 clock: Arc::clone(&runtime.clock),
@@ -163,22 +167,31 @@ impl Identity {
         }
     }
 
-    /// Who sends a request, by its credentials; with what they should be warned of.
+    /// Who sends a request, by its credentials; with what they should be warned of and what the audit notes.
     ///
     /// # Errors
     /// 401
     pub async fn authenticate(
         &self,
         headers: &HeaderMap,
+        path: &str,
         certificates: Option<&PeerCertificates>,
-    ) -> Result<(User, Vec<String>), Status> {
+    ) -> Result<Authenticated, Status> {
         let certificates = certificates.map_or(&[][..], |shown| &shown.0);
-        match self.authenticator.authenticate(Credentials { headers, certificates }).await {
-            Ok(authenticated) => Ok((authenticated.user, authenticated.warnings)),
+        match self.authenticator.authenticate(Credentials { headers, path, certificates }).await {
+            Ok(authenticated) => Ok(authenticated),
             Err(why) => {
                 tracing::debug!(%why, "unauthenticated");
                 Err(Status::unauthorized())
             }
+        }
+    }
+
+    /// Takes all credentials out of a request that was authenticated.
+    pub fn strip(&self, headers: &mut HeaderMap) {
+        bearer::strip(headers);
+        if let Some(front_proxy) = &self.authenticator.outside.front_proxy {
+            front_proxy.headers.strip(headers);
         }
     }
 
@@ -191,11 +204,8 @@ impl Identity {
         headers: &HeaderMap,
         request: &Attributes,
         authorizer: &dyn Authorizer,
-    ) -> Result<Option<User>, Status> {
-        Ok(self
-            .impersonation
-            .impersonate(headers, request, authorizer)?
-            .map(|impersonated| impersonated.user))
+    ) -> Result<Option<Impersonated>, Status> {
+        self.impersonation.impersonate(headers, request, authorizer)
     }
 
     /// A token for a service account, as a TokenRequest asks for it; with warnings.

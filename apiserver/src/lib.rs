@@ -8,9 +8,11 @@ pub mod http;
 pub mod server;
 pub mod tls;
 
+pub mod audit;
 pub mod authn;
 pub mod authz;
 pub mod components;
+pub mod fairness;
 pub mod feeds;
 pub mod identity;
 pub mod nonresource;
@@ -23,15 +25,13 @@ pub mod registry;
 pub mod resources;
 pub mod webhooks;
 
-mod expressions;
-
+pub mod aggregation;
 pub mod custom;
 
 pub mod columns;
 pub mod discovery;
 pub mod openapi;
 
-mod availability;
 pub mod bootstrap;
 pub mod observe;
 mod startup;

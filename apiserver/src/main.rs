@@ -31,9 +31,11 @@ fn main() -> std::process::ExitCode {
         tracing::info!(url = launched.url(), kubeconfig = %kubeconfig.display(), "serving");
         // For `binnacle why`.
         launched.server.registry.journal.keep(journal::CAPACITY);
-        let tasks = runtime.tasks.clone();
+        let (tasks, server) = (runtime.tasks.clone(), std::sync::Arc::clone(&launched.server));
         tasks.spawn_draining("serve", launched.serve());
         runtime::process::interrupted().await;
+        server.leave();
+        tokio::time::sleep(arguments.flags.shutdown_delay_duration).await;
         tracing::info!("draining");
         tasks.drain(Duration::from_secs(10)).await;
         Ok(())

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use crate::{
     authn::openid,
     discovery::{self, Discovery, ServedVersion, builtin},
+    fairness,
     http::{
         info::RequestInfo,
         negotiate::{self, Format, Media},
@@ -88,6 +89,23 @@ impl Documents {
         *discovery = Arc::new(discovery.exchange(absent, versions));
     }
 
+    /// Tells discovery alone of groups and versions that other servers serve. Those that are built in stay.
+    pub fn exchange_discovery(&self, absent: &[GroupVersion], present: Vec<Arc<ServedVersion>>) {
+        let absent: Vec<_> = absent.iter().filter(|it| !self.built_in.contains(*it)).cloned().collect();
+        let present = present.into_iter().filter(|it| !self.built_in.contains(it.group_version())).collect();
+        let mut discovery = self.discovery.lock();
+        *discovery = Arc::new(discovery.exchange(&absent, present));
+    }
+
+    /// Tells OpenAPI alone.
+    pub fn exchange_openapi(&self, absent: &[String], present: impl IntoIterator<Item = Part>) {
+        let is_built_in = |path: &str| self.built_in.iter().any(|it| openapi::path_of(it) == path);
+        let absent: Vec<_> = absent.iter().filter(|path| !is_built_in(path)).cloned().collect();
+        let present = present.into_iter().filter(|part| !is_built_in(part.path()));
+        let mut openapi = self.openapi.lock();
+        *openapi = Arc::new(openapi.exchange(&absent, present));
+    }
+
     /// How it is described now.
     pub fn openapi(&self) -> Arc<OpenApi> {
         Arc::clone(&self.openapi.lock())
@@ -119,6 +137,7 @@ pub(crate) async fn answer(
         "version" => document(parts, query, &discovery::version::document()),
         "metrics" if path == "/metrics" => {
             server.metrics.requests.publish_in_flight();
+            server.gate.publish();
             server.figures.publish(server).await;
             Ok(respond::bytes(200, metrics::CONTENT_TYPE, server.metrics.render()))
         }
@@ -133,6 +152,10 @@ pub(crate) async fn answer(
                 None => Ok(respond::text(404, "404 page not found\n")),
             }
         }
+        "debug" if path.starts_with(fairness::dump::PREFIX) => Ok(match server.gate.dump(path, query) {
+            Some(table) => respond::bytes(200, "text/plain; charset=utf-8", table),
+            None => respond::text(404, "404 page not found\n"),
+        }),
         "debug" if path == "/debug/journal" && server.registry.journal.is_kept() => {
             let entries = serde_json::to_string(&server.registry.journal.all()).unwrap_or_default();
             Ok(respond::bytes(200, "application/json", entries))

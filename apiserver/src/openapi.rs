@@ -11,6 +11,7 @@
 mod components;
 mod custom;
 mod descriptions;
+mod foreign;
 mod message;
 mod negotiation;
 mod operations;
@@ -61,6 +62,8 @@ enum Source {
     Version { served: Arc<ServedVersion>, custom: Option<Vec<CustomKind>> },
     /// A document of discovery.
     Document(Box<PathsOfOne>),
+    /// Another server's group and version, as that server describes it.
+    Foreign(foreign::Described),
 }
 
 /// One path with one operation.
@@ -158,6 +161,7 @@ impl OpenApi {
             let paths: BTreeMap<&str, Value> = self
                 .parts
                 .values()
+                .filter(|part| part.source.has_v3())
                 .map(|part| (part.path.as_str(), json!({"serverRelativeURL": part.url()})))
                 .collect();
             Document::new(json!({"paths": paths}).to_string().as_bytes(), None)
@@ -168,7 +172,9 @@ impl OpenApi {
     /// Answers `/openapi/v3/PATH`, with the `hash` of the query.
     pub fn part(&self, path: &str, accept: Option<&str>, hash: Option<&str>) -> Answer {
         let Some(form) = negotiation::choose(accept, negotiation::V3) else { return Answer::NotAcceptable };
-        let Some(part) = self.parts.get(path) else { return Answer::NotFound };
+        let Some(part) = self.parts.get(path).filter(|part| part.source.has_v3()) else {
+            return Answer::NotFound;
+        };
         let hash = hash.unwrap_or_default();
         if !hash.is_empty() && hash != part.hash {
             return Answer::Moved { location: part.url() };
@@ -211,7 +217,7 @@ impl OpenApi {
             .values()
             .filter_map(|part| match &part.source {
                 Source::Version { served, .. } => Some(pair(served.group_version())),
-                Source::Document(_) => None,
+                Source::Document(_) | Source::Foreign(_) => None,
             })
             .collect();
         let mut shared = v2::Shared::new();
@@ -226,7 +232,20 @@ impl OpenApi {
                 }
             }
         }
+        // What is ours goes by our names: others' definitions of the same name are taken to be the same.
+        let mut parameters: BTreeSet<String> = shared.keys().cloned().collect();
+        for part in self.parts.values() {
+            if let Source::Foreign(described) = &part.source {
+                described.write_v2(&mut written, &mut parameters, sink);
+            }
+        }
         v2::write_parameters(&shared, sink);
+    }
+
+    /// Whether a part is what another server has at that URL.
+    pub fn is_from(&self, path: &str, url: Option<&str>) -> bool {
+        let part = self.parts.get(path);
+        part.is_some_and(|part| matches!(&part.source, Source::Foreign(it) if it.url.as_deref() == url))
     }
 
     /// The paths of all documents, for `/`.
@@ -274,6 +293,22 @@ impl Part {
         Self::new(path, &identity, Source::Version { served, custom: Some(kinds) })
     }
 
+    /// The part of a group and version of another server. The URL names the content, if that server says so.
+    pub fn foreign(
+        group_version: &GroupVersion,
+        url: Option<String>,
+        v3: Option<Bytes>,
+        v2: Option<Value>,
+    ) -> Self {
+        let path = path_of(group_version);
+        let identity = match &v3 {
+            Some(v3) => format!("{:X}", Sha512::digest(v3)),
+            None => String::new(),
+        };
+        let described = foreign::Described::new(&path, url, v3, v2);
+        Self::new(path, &identity, Source::Foreign(described))
+    }
+
     /// The part of a group.
     pub fn group(group: &str) -> Self {
         let id = operations::group_id(group);
@@ -317,10 +352,13 @@ impl Part {
     fn document_of_v3(&self) -> Document {
         self.document
             .get_or_init(|| {
+                if let Source::Foreign(described) = &self.source {
+                    return Document::new(described.v3.as_deref().unwrap_or_default(), Some(&self.hash));
+                }
                 let paths = self.source.paths();
                 let group_versions = match &self.source {
                     Source::Version { served, .. } => vec![pair(served.group_version())],
-                    Source::Document(_) => Vec::new(),
+                    Source::Document(_) | Source::Foreign(_) => Vec::new(),
                 };
                 let schemas = self.source.definitions(Dialect::V3, &paths, &group_versions);
                 let schemas = schemas.into_iter().map(|(name, schema)| (name, schema.to_string()));
@@ -349,8 +387,14 @@ pub fn path_of(group_version: &GroupVersion) -> String {
 // === impl Source ===
 
 impl Source {
+    /// Whether there is a document of OpenAPI 3.0.
+    fn has_v3(&self) -> bool {
+        !matches!(self, Self::Foreign(described) if described.v3.is_none())
+    }
+
     fn paths(&self) -> Paths {
         match self {
+            Self::Foreign(_) => Paths::new(),
             Self::Document(one) => {
                 let item = PathItem { parameters: Vec::new(), operations: vec![one.operation.clone()] };
                 Paths::from([(one.path.clone(), item)])
@@ -408,6 +452,7 @@ impl Source {
                 definitions.append(&mut custom_definitions);
                 definitions
             }
+            Self::Foreign(_) => BTreeMap::new(),
             Self::Document(_) => {
                 components::definitions(dialect, roots, group_versions, &Descriptions::of("", ""))
             }

@@ -17,6 +17,7 @@ pub mod ownership;
 pub mod stored;
 pub mod strategy;
 pub mod update;
+pub mod view;
 pub mod warnings;
 
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use store::{Backend, Entry, Revision, cache};
 
 use crate::{
     admission::Chain,
+    audit::Record,
     authn::user::User,
     custom::{controller, ownership::Answers},
     observe::journal::Journal,
@@ -85,6 +87,8 @@ pub struct Call {
     pub warnings: Warnings,
     /// What webhooks that convert were asked in the course of it.
     pub answers: Answers,
+    /// What the request is put on record with.
+    pub audit: Record,
 }
 
 /// What a write led to.

@@ -3,10 +3,11 @@
 //! Transport (TLS, connections, draining) is `http/serve.rs`; the all-in-one process calls [`Server::serve`] directly,
 //! with the caller's identity attached, and takes the same path from there on.
 
-use std::sync::Arc;
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use api_types::status::Status;
 use axum::body::Body;
+use futures::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, Request, header, request::Parts};
 use parking_lot::Mutex;
 use runtime::Runtime;
@@ -15,7 +16,9 @@ use store::Backend;
 
 use crate::{
     admission,
-    authn::{bearer, user::User},
+    aggregation::{self, Aggregation},
+    audit::{self, Audit, Record, record::Received},
+    authn::{authenticator::Authenticated, user::User},
     authz::{
         self,
         attributes::Attributes,
@@ -24,9 +27,10 @@ use crate::{
         node::NodeAuthorizer,
         rbac::Rbac,
     },
-    availability, bootstrap,
+    bootstrap,
     components::Components,
     custom::{self, Definitions},
+    fairness::{self, Gate, Seen},
     feeds,
     http::{
         compress,
@@ -45,7 +49,7 @@ use crate::{
     },
     registry::{Registry, addresses::Addresses, catalogue::Catalogue, warnings::Warnings},
     startup,
-    storage::{Figures, Measured},
+    storage::{Figures, Measured, encryption::Encryption},
     verbs::{self, Asked, forms},
 };
 
@@ -64,6 +68,20 @@ pub struct Config {
     pub allow_privileged: bool,
     /// Which admission plugins are on.
     pub admission: admission::Selection,
+    /// What is put on record, if anything.
+    pub audit: Option<audit::Setup>,
+    /// How many requests are served at once, and whose turn it is.
+    pub fairness: fairness::Config,
+    /// How long a request may take that does not last.
+    pub request_timeout: Duration,
+    /// What is encrypted in the store, if anything.
+    pub encryption: Option<Arc<Encryption>>,
+    /// After how long at the earliest the server ends a watch by itself.
+    pub watch_timeout: Duration,
+    /// For how long after the start it is taken for granted that the start succeeds.
+    pub livez_grace: Duration,
+    /// How other servers are reached.
+    pub aggregation: aggregation::Config,
 }
 
 /// An apiserver.
@@ -77,12 +95,16 @@ pub struct Server {
     pub registry: Registry,
     /// Finds out who asks.
     pub identity: Identity,
+    /// Whose turn it is.
+    pub gate: Gate,
     /// Decides what they may do.
     pub authorizer: Arc<Union>,
     /// The roles and bindings, as the authorizer sees them.
     pub rbac: Arc<Rbac>,
     /// What runs where, as the authorizer sees it.
     pub nodes: Arc<NodeAuthorizer>,
+    /// Puts requests on record, if there is a policy.
+    pub audit: Option<Arc<Audit>>,
     /// What is counted.
     pub metrics: Metrics,
     /// What probes are told.
@@ -94,16 +116,35 @@ pub struct Server {
     /// The last events of watches, as they went out.
     pub(crate) recent_events: forms::Recent,
     started: Hook,
+    leaving: Hook,
     /// Discovery and OpenAPI documents.
     pub documents: nonresource::Documents,
     /// The definitions of custom resources.
     pub definitions: Arc<Definitions>,
+    /// The servers that serve other groups.
+    pub aggregation: Arc<Aggregation>,
 }
 
 /// The identity of a caller inside the process, who needs no credentials. Only code can attach it to a request; nothing
 /// that comes over a connection can.
 #[derive(Clone, Debug)]
 pub struct InProcess(pub User);
+
+/// A request whose head was read.
+struct Resolved {
+    parts: Parts,
+    body: Body,
+    query: Query,
+    info: RequestInfo,
+}
+
+/// What the record of a request begins with.
+struct Audited<'a> {
+    audit: &'a Arc<Audit>,
+    at: jiff::Timestamp,
+    id: &'a Option<HeaderValue>,
+    media: Media,
+}
 
 // === impl Server ===
 
@@ -128,10 +169,20 @@ impl Server {
             health.add(name, endpoints, move || store.last());
         }
         let stopping = runtime.tasks.clone();
+        let leaving = Hook::default();
+        let leaves = leaving.clone();
         health.add("shutdown", READY, move || {
-            if stopping.is_stopping() { Err("process is shutting down".to_owned()) } else { Ok(()) }
+            if stopping.is_stopping() || leaves.is_done() {
+                Err("process is shutting down".to_owned())
+            } else {
+                Ok(())
+            }
         });
-        let started = health.hook("rbac/bootstrap-roles");
+        if let Some(encryption) = config.encryption.clone() {
+            health.add("kms-providers", EVERYWHERE, move || encryption.health());
+        }
+        let audit = config.audit.as_ref().map(|setup| Audit::start(setup, &metrics.audit, &runtime));
+        let started = health.hook("rbac/bootstrap-roles", config.livez_grace);
         Arc::new_cyclic(|server| {
             let catalogue = Catalogue::built_in(&backend, &runtime.tasks, &metrics.cache.watch);
             let documents = nonresource::Documents::new(&catalogue);
@@ -146,14 +197,18 @@ impl Server {
             };
             Self {
                 identity: Identity::new(identity, server.clone(), &runtime),
+                audit,
+                gate: Gate::new(config.fairness, &metrics.flow, &runtime),
                 metrics,
                 figures: Figures::default(),
                 health,
                 components,
                 recent_events: forms::Recent::default(),
                 started,
+                leaving,
                 documents,
                 definitions: Arc::default(),
+                aggregation: Arc::new(Aggregation::new(config.aggregation.clone())),
                 registry,
                 authorizer,
                 rbac,
@@ -172,9 +227,15 @@ impl Server {
         feeds::start(self).await;
         custom::controller::start(self).await;
         startup::start(self).await?;
-        availability::start(self);
+        fairness::controller::start(self).await;
+        aggregation::start(self).await;
         self.started.done();
         Ok(())
+    }
+
+    /// Says that the server will stop soon: probes that ask whether to send requests are told no from now on.
+    pub fn leave(&self) {
+        self.leaving.done();
     }
 
     /// Answers a request.
@@ -185,31 +246,139 @@ impl Server {
         let audit_id = request.headers().get("audit-id").filter(|id| !id.is_empty()).cloned();
         let encodings = text_of(request.headers(), &header::ACCEPT_ENCODING).to_owned();
         let warnings = Warnings::default();
-        let mut answer = match self.answer(request, &warnings).await {
-            Ok(answer) => answer,
-            Err(status) => respond::failure(&status, media),
+        let seen = Seen::new(count.limit(self.config.request_timeout), self.config.request_timeout);
+        let (answer, audit_id) = match &self.audit {
+            None => (self.answer(request, &warnings, &seen, None).await, audit_id),
+            Some(audit) => {
+                let id = audit_id.or_else(|| self.new_id());
+                let audited = Audited { audit, at: self.runtime.clock.now(), id: &id, media };
+                // What is put on record is not what the others pay for.
+                (Box::pin(self.answer(request, &warnings, &seen, Some(audited))).await, id)
+            }
         };
+        let mut answer = answer.unwrap_or_else(|status| respond::failure(&status, media));
         respond::warn(&mut answer, &warnings.all());
+        seen.tell(&mut answer);
         let mut answer = compress::large(answer, &encodings);
         if head {
             *answer.body_mut() = Body::empty();
         }
-        if let Some(id) =
-            audit_id.or_else(|| HeaderValue::from_str(&self.runtime.random.uuid().to_string()).ok())
-        {
+        if let Some(id) = audit_id.or_else(|| self.new_id()) {
             answer.headers_mut().insert("audit-id", id);
         }
         count.end(answer)
     }
 
-    async fn answer(self: &Arc<Self>, request: Request<Body>, warnings: &Warnings) -> Result<Answer, Status> {
-        let (mut parts, body) = request.into_parts();
+    fn new_id(&self) -> Option<HeaderValue> {
+        HeaderValue::from_str(&self.runtime.random.uuid().to_string()).ok()
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        request: Request<Body>,
+        warnings: &Warnings,
+        seen: &Seen,
+        audited: Option<Audited<'_>>,
+    ) -> Result<Answer, Status> {
+        let (parts, body) = request.into_parts();
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let info = info::resolve(&parts.method, parts.uri.path(), &query)?;
-        let user = self.authenticate(&parts, &info, &query, warnings).await?;
-        bearer::strip(&mut parts.headers);
+        let known = self.authenticate(&parts, &info, warnings).await;
+        let request = Resolved { parts, body, query, info };
+        match audited {
+            None => self.answer_in_time(request, known?.user, (warnings, seen), Record::default()).await,
+            Some(audited) => self.answer_audited(request, known, (warnings, seen), audited).await,
+        }
+    }
+
+    /// Answers a request and puts it on record, as far as the policy says.
+    async fn answer_audited(
+        self: &Arc<Self>,
+        request: Resolved,
+        known: Result<Authenticated, Status>,
+        told: (&Warnings, &Seen),
+        audited: Audited<'_>,
+    ) -> Result<Answer, Status> {
+        let Audited { audit, at, id, media } = audited;
+        let id = id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default();
+        let received = Received { parts: &request.parts, at, id, lasts: request.info.is_long_running() };
+        let about = |user: &User| attributes_of(&request.info, &request.query, user);
+        let known = match known {
+            Ok(known) => known,
+            Err(status) => {
+                let record = Record::unauthenticated(audit, &received, &about(&User::default()));
+                return Ok(record.answered(respond::failure(&status, media), Some(&status)).await);
+            }
+        };
+        let record = Record::begin(audit, &received, &about(&known.user));
+        if !record.is_open() {
+            return self.answer_in_time(request, known.user, told, record).await;
+        }
+        for (key, value) in known.audit {
+            record.annotate(key, value);
+        }
+        if !record.received().await {
+            let path = request.parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+            let path = api_types::field::go_quote(&path);
+            return Ok(respond::text(
+                500,
+                format!("Internal Server Error: {path}: failed to store audit event\n"),
+            ));
+        }
+        let answer = self.answer_in_time(request, known.user, told, record.clone());
+        match AssertUnwindSafe(answer).catch_unwind().await {
+            Ok(Ok(answer)) => Ok(record.answered(answer, None).await),
+            Ok(Err(status)) => Ok(record.answered(respond::failure(&status, media), Some(&status)).await),
+            Err(panic) => {
+                let text = panic.downcast_ref::<&str>().map(|&text| text.to_owned());
+                let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+                record.panicked(&text).await;
+                std::panic::resume_unwind(panic)
+            }
+        }
+    }
+
+    /// Answers a request whose caller is known, or says that it took too long.
+    async fn answer_in_time(
+        self: &Arc<Self>,
+        request: Resolved,
+        user: User,
+        told: (&Warnings, &Seen),
+        audit: Record,
+    ) -> Result<Answer, Status> {
+        let (_, seen) = told;
+        let answer = self.answer_known(request, user, told, audit);
+        match seen.end() {
+            None => answer.await,
+            Some(end) => tokio::time::timeout_at(end, answer).await.unwrap_or_else(|_late| {
+                seen.protected();
+                Err(Status::timeout("request did not complete within the allotted timeout", 0))
+            }),
+        }
+    }
+
+    async fn answer_known(
+        self: &Arc<Self>,
+        request: Resolved,
+        user: User,
+        (warnings, seen): (&Warnings, &Seen),
+        audit: Record,
+    ) -> Result<Answer, Status> {
+        let Resolved { mut parts, body, query, info } = request;
+        let user = self.impersonate(&parts, &info, &query, user, &audit)?;
+        self.identity.strip(&mut parts.headers);
+        let of = (&info, &query, &user);
+        let mut pass = match self.gate.enter(self, of, (&parts.method, &parts.uri), seen).await {
+            Ok(pass) => pass,
+            Err(refused) => return Ok(refused),
+        };
         let attributes = attributes_of(&info, &query, &user);
-        authz::require(self.authorizer.as_ref(), &attributes)?;
+        let decision = authz::ask(self.authorizer.as_ref(), &attributes).await;
+        audit.decided(&decision);
+        authz::require_that(&decision, &attributes)?;
+        if let Some(target) = self.aggregation.find(parts.uri.path()) {
+            return Ok(aggregation::answer(self, &target, &user, &info, (parts, body)).await);
+        }
         if !info.resource_request {
             return nonresource::answer(self, &parts, &info, &query).await;
         }
@@ -232,6 +401,10 @@ impl Server {
         query.check_timeout().map_err(Status::bad_request)?;
         let media =
             negotiate::output(text(&parts, &header::ACCEPT), &query, text(&parts, &header::USER_AGENT))?;
+        let watcher = (info.verb == "watch").then(|| {
+            let pass = std::mem::take(&mut pass);
+            self.gate.watch(pass, &info, &query, self.config.request_timeout)
+        });
         let asked = Asked {
             info,
             query,
@@ -241,31 +414,43 @@ impl Server {
             parts,
             body: Mutex::new(body),
             warnings: warnings.clone(),
+            audit,
+            watcher,
         };
         // The paths through the verbs are long, and their frames large: they do not go along with every connection.
         Box::pin(verbs::run(self, asked)).await
     }
 
-    /// Who asks: by their credentials, or as whom they may and wish to.
+    /// Who asks, by their credentials.
     async fn authenticate(
         &self,
         parts: &Parts,
         info: &RequestInfo,
-        query: &Query,
         warnings: &Warnings,
+    ) -> Result<Authenticated, Status> {
+        if let Some(InProcess(user)) = parts.extensions.get::<InProcess>() {
+            return Ok(Authenticated::of(user.clone()));
+        }
+        let shown = parts.extensions.get::<PeerCertificates>();
+        let mut known = self.identity.authenticate(&parts.headers, &info.path, shown).await?;
+        warnings.extend(std::mem::take(&mut known.warnings));
+        Ok(known)
+    }
+
+    /// As whom they may and wish to act.
+    fn impersonate(
+        &self,
+        parts: &Parts,
+        info: &RequestInfo,
+        query: &Query,
+        user: User,
+        audit: &Record,
     ) -> Result<User, Status> {
-        let user = match parts.extensions.get::<InProcess>() {
-            Some(InProcess(user)) => user.clone(),
-            None => {
-                let shown = parts.extensions.get::<PeerCertificates>();
-                let (user, noted) = self.identity.authenticate(&parts.headers, shown).await?;
-                warnings.extend(noted);
-                user
-            }
-        };
         let request = attributes_of(info, query, &user);
-        let impersonated = self.identity.impersonate(&parts.headers, &request, self.authorizer.as_ref())?;
-        Ok(impersonated.unwrap_or(user))
+        let found = self.identity.impersonate(&parts.headers, &request, self.authorizer.as_ref())?;
+        let Some(impersonated) = found else { return Ok(user) };
+        audit.impersonated(&impersonated.user, &impersonated.constraint);
+        Ok(impersonated.user)
     }
 
     /// What an authorizer would be asked about a request.
@@ -375,3 +560,6 @@ fn text<'a>(parts: &'a Parts, name: &header::HeaderName) -> &'a str {
 fn text_of<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> &'a str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

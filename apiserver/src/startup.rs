@@ -59,6 +59,7 @@ async fn carry_out(server: &Arc<Server>, which: impl Fn(&Item) -> bool) -> Resul
         node_port: 0,
         versions: &versions,
         client_authorities: authorities.as_deref(),
+        front_proxy: server.identity.authenticator.outside.front_proxy.as_deref(),
         now: server.runtime.clock.now(),
     };
     let mut items = items(&cluster).into_iter().filter(which).peekable();
@@ -133,7 +134,7 @@ async fn write_status(server: &Server, item: &Item, call: &Call) -> Result<(), S
 }
 
 fn plan(part: Part) -> Plan {
-    Plan { part, create_missing: false, owned: false, uid_precondition: false }
+    Plan::of(part)
 }
 
 /// `None` for kinds that are not served.
@@ -150,5 +151,6 @@ fn call(server: &Server, item: &Item) -> Option<Call> {
         options: Value::Null,
         warnings: Warnings::default(),
         answers: crate::custom::ownership::Answers::default(),
+        audit: crate::audit::Record::default(),
     })
 }

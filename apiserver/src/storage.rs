@@ -1,8 +1,10 @@
 //! Which store keeps the objects, by flags: upstream's where upstream has them; and what is told of it to Prometheus.
 
+pub mod encryption;
 mod figures;
 mod forgetting;
 mod measured;
+mod whose;
 
 use std::{path::Path, path::PathBuf, sync::Arc, time::Duration};
 
@@ -45,6 +47,18 @@ pub struct StorageFlags {
     #[command(flatten)]
     /// How etcd is reached.
     pub etcd: EtcdFlags,
+    /// Where an embedded store is, if not in the data directory. No flag: whoever puts servers together says so.
+    #[arg(skip)]
+    pub place: Option<Place>,
+}
+
+/// A place for an embedded store.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// A directory of its own; made if it is not there.
+    pub directory: PathBuf,
+    /// Whether writes wait for the disk. Without that they survive the end of the process but not that of the machine.
+    pub fsync: bool,
 }
 
 /// How etcd is reached and used.
@@ -73,7 +87,7 @@ pub struct EtcdFlags {
     pub etcd_compaction_interval: Duration,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }
@@ -121,18 +135,33 @@ impl StorageFlags {
                 runtime.tasks.spawn("compaction", forgetting::keep(Arc::clone(&backend), memory));
                 backend
             }
-            StoreKind::Embedded => Arc::new(Embedded::open(
-                data_dir.join("store"),
-                // So that the watch cache needs no bytes of its own.
-                embedded::Options { stamp: Some(describe::stamp), ..embedded::Options::default() },
-                Arc::clone(&runtime.clock),
-            )?),
+            StoreKind::Embedded => {
+                let place = self.place.clone();
+                let place = place.unwrap_or_else(|| Place { directory: data_dir.join("store"), fsync: true });
+                let options = embedded::Options {
+                    // So that the watch cache needs no bytes of its own.
+                    stamp: Some(describe::stamp),
+                    fsync: place.fsync,
+                    ..embedded::Options::default()
+                };
+                Arc::new(Embedded::open(place.directory, options, Arc::clone(&runtime.clock))?)
+            }
             StoreKind::Etcd => self.etcd.open(runtime).await?,
         })
     }
 }
 
 // === impl EtcdFlags ===
+
+impl EtcdFlags {
+    /// What keys begin with in etcd, as upstream reads the flag: with one slash before it and one after it.
+    pub fn prefix_there(&self) -> String {
+        match self.etcd_prefix.trim_matches('/') {
+            "" => "/".to_owned(),
+            prefix => format!("/{prefix}/"),
+        }
+    }
+}
 
 impl EtcdFlags {
     /// Connects to etcd.
@@ -180,11 +209,7 @@ impl EtcdFlags {
             cert_file: self.etcd_certfile.clone(),
             key_file: self.etcd_keyfile.clone(),
             user,
-            // As upstream reads it: with one slash before it and one after it.
-            prefix_there: match self.etcd_prefix.trim_matches('/') {
-                "" => "/".to_owned(),
-                prefix => format!("/{prefix}/"),
-            },
+            prefix_there: self.prefix_there(),
             compaction_period: self.etcd_compaction_interval,
             ..store::backend::etcd::Options::default()
         })

@@ -9,6 +9,8 @@ pub mod files;
 pub mod kubeconfig;
 pub mod pki;
 pub mod serving;
+pub mod sni;
+pub mod suites;
 
 use std::{io, path::PathBuf};
 

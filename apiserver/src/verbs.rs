@@ -25,8 +25,10 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::{
+    audit::Record,
     authn::user::User,
     custom::ownership::Answers,
+    fairness,
     http::{
         body,
         info::RequestInfo,
@@ -56,6 +58,10 @@ pub struct Asked {
     pub body: Mutex<Body>,
     /// What the caller should know.
     pub warnings: Warnings,
+    /// What the request is put on record with.
+    pub audit: Record,
+    /// Of watches: what goes along with them.
+    pub watcher: Option<fairness::Watcher>,
 }
 
 /// Answers a request about a resource.
@@ -63,9 +69,12 @@ pub struct Asked {
 /// # Errors
 /// Whatever the verb fails with.
 pub async fn run(server: &Arc<Server>, asked: Asked) -> Result<Answer, Status> {
-    asked.warnings.extend(asked.served.resource.deprecated().map(str::to_owned));
+    if let Some(warning) = asked.served.resource.deprecated() {
+        asked.warnings.add(warning);
+        asked.audit.annotate("k8s.io/deprecated", "true");
+    }
     if !asked.info.subresource.is_empty() {
-        return subresources::run(server, asked).await;
+        return Box::pin(subresources::run(server, asked)).await;
     }
     let verbs = asked.served.resource.verbs();
     let verb = asked.info.verb.clone();
@@ -88,7 +97,7 @@ pub async fn run(server: &Arc<Server>, asked: Asked) -> Result<Answer, Status> {
     if !allowed || (names.namespaced && asked.info.namespace.is_empty() && needs_namespace(&verb)) {
         return Err(method_not_allowed());
     }
-    dispatch(server, asked, &verb).await
+    Box::pin(dispatch(server, asked, &verb)).await
 }
 
 async fn dispatch(server: &Arc<Server>, asked: Asked, verb: &str) -> Result<Answer, Status> {
@@ -99,9 +108,9 @@ async fn dispatch(server: &Arc<Server>, asked: Asked, verb: &str) -> Result<Answ
         "get" => read::get(server, asked).await,
         "list" => list::list(server, asked).await,
         "watch" => watch::watch(server, asked).await,
-        "create" => write::create(server, asked).await,
-        "update" => write::update(server, asked).await,
-        "patch" => patch::patch(server, asked).await,
+        "create" => Box::pin(write::create(server, asked)).await,
+        "update" => Box::pin(write::update(server, asked)).await,
+        "patch" => Box::pin(patch::patch(server, asked)).await,
         "delete" => write::delete(server, asked).await,
         "deletecollection" => write::delete_collection(server, asked).await,
         _ => Err(method_not_allowed()),
@@ -164,6 +173,7 @@ impl Asked {
             options: options.raw.clone(),
             warnings: self.warnings.clone(),
             answers: Answers::default(),
+            audit: self.audit.clone(),
         }
     }
 

@@ -270,6 +270,7 @@ mod tests {
             user,
             dry_run: false,
             now: Timestamp::UNIX_EPOCH,
+            audit: Default::default(),
             warnings: Default::default(),
             reinvocation: Default::default(),
         }

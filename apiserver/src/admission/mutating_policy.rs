@@ -9,12 +9,15 @@ use api_types::{
 use cel::{List, Map, Value};
 use futures::future::BoxFuture;
 use serde_json::Value as Json;
+use tokio::time::Instant;
 
 use super::{
     Attributes, Plugin,
+    conditions::{self, Fault},
     policies::{self, Evaluation, Invocation, Mutation, Policies, Round},
 };
 use crate::{
+    observe::metrics::PolicyLabels,
     patch::{apply, json_patch::Patch},
     server::Server,
 };
@@ -109,21 +112,23 @@ fn ask(
 ) -> Result<(), String> {
     let policy = &invocation.policy;
     let namespace = policies::namespace_object(&round.namespace);
-    let request = policies::request(attributes, &invocation.served);
-    let (mut object, old) = policies::shown(attributes, &invocation.served);
+    let seen = &invocation.seen;
+    let request = conditions::request(attributes, seen);
+    let (mut object, old) = (seen.show(&attributes.object), seen.show(&attributes.old));
     let parameter = &invocation.parameter;
     let begun = object.clone();
-    let kind = invocation.served.resource.kind();
+    let kind = seen.kind();
     let mut wrong = None;
+    let metrics = &round.server.metrics.admission;
     {
-        let asks = policies::asks(round, attributes);
+        let authority = policies::authority(round, attributes);
         let over = |object: &Json, work: &mut dyn FnMut(&Evaluation<'_>) -> Result<Option<Json>, String>| {
-            let seen = (object, &old);
-            work(&Evaluation::new(policy, attributes, seen, parameter, &namespace, &request, &asks))
+            let objects = (object, &old);
+            work(&Evaluation::new(policy, attributes, objects, parameter, &namespace, &request, &authority))
         };
         let mut concerned = false;
         over(&object, &mut |evaluation| {
-            concerned = evaluation.conditions_hold()?;
+            concerned = evaluation.conditions_hold(metrics, attributes)?;
             Ok(None)
         })?;
         // The second round asks nobody for the first time.
@@ -134,8 +139,12 @@ fn ask(
             return Ok(());
         }
         for mutation in &policy.mutations {
+            let begun = Instant::now();
             let outcome =
                 over(&object, &mut |evaluation| mutated(mutation, evaluation, &object, &kind).map(Some));
+            let error = outcome.as_ref().map_or_else(|why| conditions::error_type(why), |_| "no_error");
+            let labels = PolicyLabels { policy: &policy.name, binding: &invocation.binding.name, error };
+            metrics.mutated(labels, begun.elapsed());
             match outcome {
                 Ok(changed) => object = changed.unwrap_or(object),
                 Err(why) => {
@@ -145,7 +154,7 @@ fn ask(
         }
     }
     if object != begun {
-        attributes.object = policies::taken_back(object, &invocation.served)?;
+        attributes.object = seen.take_back(object)?;
     }
     wrong.map_or(Ok(()), Err)
 }
@@ -156,7 +165,7 @@ fn mutated(
     object: &Json,
     kind: &GroupVersionKind,
 ) -> Result<Json, String> {
-    let text = |fault: policies::Fault| fault.text().to_owned();
+    let text = |fault: Fault| fault.text().to_owned();
     match mutation {
         Mutation::Apply(expression) => {
             let mut applied = evaluation.with(expression, |value| configuration(&value)).map_err(text)??;

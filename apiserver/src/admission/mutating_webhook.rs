@@ -10,13 +10,13 @@ use std::{
 
 use api_types::{field::go_quote, status::Status};
 use futures::future::BoxFuture;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     Attributes, Plugin,
-    webhook::{self, Failure, Hook, Hooks, Round, Type},
+    webhook::{self, Failure, Hook, Hooks, Round, Subject, Type},
 };
-use crate::{patch::json_patch::Patch, server::Server};
+use crate::{audit::policy::Level, patch::json_patch::Patch, server::Server};
 
 const JSON_PATCH: &str = "JSONPatch";
 
@@ -88,8 +88,8 @@ impl MutatingWebhook {
             // The plugins changed what the webhooks left.
             attributes.reinvocation.ask_again();
         }
-        for hook in &round.hooks {
-            ask(&round, hook, attributes).await?;
+        for (index, hook) in round.hooks.iter().enumerate() {
+            ask(&round, hook, index, attributes).await?;
         }
         if !attributes.reinvocation.second {
             attributes.reinvocation.left = Some(attributes.object.clone());
@@ -98,27 +98,43 @@ impl MutatingWebhook {
     }
 }
 
-async fn ask(round: &Round, hook: &Arc<Hook>, attributes: &mut Attributes) -> Result<(), Status> {
-    let Some(invocation) = round.invocation(hook, attributes).await? else { return Ok(()) };
+async fn ask(
+    round: &Round,
+    hook: &Arc<Hook>,
+    index: usize,
+    attributes: &mut Attributes,
+) -> Result<(), Status> {
+    let Some(seen) = round.invocation(hook, attributes).await? else { return Ok(()) };
     let state = &attributes.reinvocation;
     // The second round asks nobody for the first time.
     if state.second && !state.again.contains(&hook.uid) {
         return Ok(());
     }
-    let subject = round.subject(&invocation, attributes);
-    let outcome = match round.ask(hook, attributes, &invocation, &subject).await {
+    let subject = Subject::of(attributes, &seen);
+    let outcome = match round.ask(hook, attributes, &seen, &subject).await {
         Err(failure) => Err(failure),
         Ok(verdict) if verdict.patch.is_empty() => Ok(None),
         Ok(verdict) => patched(hook, &verdict, subject.object.clone()),
     };
     let mut changed = false;
+    let place = format!("round_{}_index_{index}", u8::from(attributes.reinvocation.second));
     match outcome {
-        Err(failure) => webhook::settle(hook, failure)?,
-        Ok(None) => {}
-        Ok(Some(object)) => {
-            let object = round.take_back(object, &invocation).map_err(Status::internal)?;
+        Err(failure) => {
+            note_change(attributes, hook, &place, false);
+            webhook::settle(
+                hook,
+                failure,
+                attributes,
+                &format!("mutation.webhook.admission.k8s.io/{place}"),
+            )?;
+        }
+        Ok(None) => note_change(attributes, hook, &place, false),
+        Ok(Some((object, patch))) => {
+            let object = seen.take_back(object).map_err(Status::internal)?;
             changed = object != attributes.object;
             attributes.object = object;
+            note_change(attributes, hook, &place, changed);
+            note_patch(attributes, hook, &place, &patch);
         }
     }
     if changed {
@@ -131,8 +147,39 @@ async fn ask(round: &Round, hook: &Arc<Hook>, attributes: &mut Attributes) -> Re
     Ok(())
 }
 
-/// The object as a webhook wants it; none if it wants nothing.
-fn patched(hook: &Hook, verdict: &webhook::Verdict, object: Value) -> Result<Option<Value>, Failure> {
+/// Notes whether a webhook changed something.
+fn note_change(attributes: &Attributes, hook: &Hook, place: &str, mutated: bool) {
+    if attributes.audit.is_open() {
+        let (configuration, webhook) = (json!(hook.configuration), json!(hook.name));
+        attributes.audit.annotate(
+            format!("mutation.webhook.admission.k8s.io/{place}"),
+            format!(r#"{{"configuration":{configuration},"webhook":{webhook},"mutated":{mutated}}}"#),
+        );
+    }
+}
+
+/// Notes what a webhook changed. That says something of the object, so it is for the level Request.
+fn note_patch(attributes: &Attributes, hook: &Hook, place: &str, patch: &[u8]) {
+    if !attributes.audit.is_open() {
+        return;
+    }
+    let Ok(patch) = serde_json::from_slice::<Value>(patch) else { return };
+    let (configuration, webhook) = (json!(hook.configuration), json!(hook.name));
+    attributes.audit.annotate_from(
+        Level::Request,
+        format!("patch.webhook.admission.k8s.io/{place}"),
+        format!(
+            r#"{{"configuration":{configuration},"webhook":{webhook},"patch":{patch},"patchType":"{JSON_PATCH}"}}"#
+        ),
+    );
+}
+
+/// The object as a webhook wants it, and its patch; none if it wants nothing.
+fn patched(
+    hook: &Hook,
+    verdict: &webhook::Verdict,
+    object: Value,
+) -> Result<Option<(Value, Vec<u8>)>, Failure> {
     let calling = |reason: String| Failure::Calling { reason, code: 503 };
     let (patch, _) = Patch::decode(&verdict.patch, false).map_err(|status| {
         calling(format!("received undecodable patch in webhook response: {}", status.message))
@@ -151,5 +198,5 @@ fn patched(hook: &Hook, verdict: &webhook::Verdict, object: Value) -> Result<Opt
         return Err(calling(format!("unsupported patch type {}", go_quote(&verdict.patch_type))));
     }
     let object = patch.apply_telling(object).map_err(|why| Failure::Internal(Status::internal(why)))?;
-    Ok(Some(object))
+    Ok(Some((object, verdict.patch.clone())))
 }

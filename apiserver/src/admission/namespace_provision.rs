@@ -71,6 +71,7 @@ impl NamespaceAutoProvision {
             options: Value::Null,
             warnings: Warnings::default(),
             answers: crate::custom::ownership::Answers::default(),
+            audit: crate::audit::Record::default(),
         };
         match server.registry.create(&call, namespace).await {
             Err(status) if !status.is("AlreadyExists") => Err(attributes.forbidden(status.message)),

@@ -103,16 +103,6 @@ fn eviction_of(attributes: &Attributes) -> Result<&str, Status> {
     name.ok_or_else(|| attributes.forbidden("could not determine pod from request data"))
 }
 
-/// Upstream's word for an operation.
-fn word(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Create => "CREATE",
-        Operation::Update => "UPDATE",
-        Operation::Delete => "DELETE",
-        Operation::Connect => "CONNECT",
-    }
-}
-
 fn text<'a>(object: &'a Value, path: &str) -> &'a str {
     object.pointer(path).and_then(Value::as_str).unwrap_or_default()
 }

@@ -7,7 +7,7 @@ mod standards;
 use std::sync::{Arc, Weak};
 
 use api_types::{
-    field::{Faults, go_quote},
+    field::{Faults, aggregate, go_quote},
     object::ObjectExt,
     status::Status,
     typed::Typed as _,
@@ -101,6 +101,7 @@ impl PodSecurity {
         }
         let Some((policy, faults)) = self.policy_of(attributes).await? else { return Ok(()) };
         if faults.is_empty() && policy.is_privileged() {
+            note(attributes, "enforce-policy", "privileged:latest");
             return Ok(());
         }
         let pod = Pod::from_value(&attributes.object).map_err(Status::internal)?;
@@ -113,6 +114,8 @@ impl PodSecurity {
         let annotations = pod.metadata.annotations.unwrap_or_default();
         let spec = pod.spec.unwrap_or_default();
         let subject = Subject { annotations: &annotations, spec: &spec };
+        note(attributes, "enforce-policy", &policy.enforce.to_string());
+        note_violations(attributes, policy.audit, &faults, subject);
         let violations = violations(policy.enforce, subject);
         if !violations.is_empty() {
             let details = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -126,7 +129,9 @@ impl PodSecurity {
 
     async fn template(&self, attributes: &Attributes, path: &str) -> Result<(), Status> {
         let Some((policy, faults)) = self.policy_of(attributes).await? else { return Ok(()) };
-        if faults.is_empty() && policy.warn.level == Level::Privileged {
+        let is_free = policy.warn.level == Level::Privileged
+            && (policy.audit.level == Level::Privileged || !attributes.audit.is_open());
+        if faults.is_empty() && is_free {
             return Ok(());
         }
         let Some(template) = attributes.object.pointer(path).filter(|it| !it.is_null()) else {
@@ -135,7 +140,9 @@ impl PodSecurity {
         let template = PodTemplateSpec::from_value(template).map_err(Status::internal)?;
         let annotations = template.metadata.and_then(|metadata| metadata.annotations).unwrap_or_default();
         let spec = template.spec.unwrap_or_default();
-        warn(attributes, policy.warn, Subject { annotations: &annotations, spec: &spec });
+        let subject = Subject { annotations: &annotations, spec: &spec };
+        note_violations(attributes, policy.audit, &faults, subject);
+        warn(attributes, policy.warn, subject);
         Ok(())
     }
 
@@ -148,6 +155,27 @@ impl PodSecurity {
             Some(namespace) => Ok(Some(policy(|key| namespace.header.labels.get(key)))),
             None => Err(Status::internal(format!("failed to lookup namespace {}", go_quote(name)))),
         }
+    }
+}
+
+fn note(attributes: &Attributes, what: &str, value: &str) {
+    if attributes.audit.is_open() {
+        attributes.audit.annotate(format!("pod-security.kubernetes.io/{what}"), value);
+    }
+}
+
+/// Notes what the standard for the audit has against a Pod, and what is wrong with the namespace's labels.
+fn note_violations(attributes: &Attributes, standard: Standard, faults: &Faults, subject: Subject<'_>) {
+    if !attributes.audit.is_open() {
+        return;
+    }
+    if !faults.is_empty() {
+        note(attributes, "error", &format!("Failed to parse policy: {}", aggregate(faults)));
+    }
+    let violations = violations(standard, subject);
+    if !violations.is_empty() {
+        let details = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        note(attributes, "audit", &format!("would violate PodSecurity \"{standard}\": {details}"));
     }
 }
 

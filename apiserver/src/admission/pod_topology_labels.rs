@@ -30,15 +30,19 @@ impl Plugin for PodTopologyLabels {
 
 impl PodTopologyLabels {
     async fn change(&self, attributes: &mut Attributes) -> Result<(), Status> {
-        // Of a bound Pod the chain sees the Pod as it will be, with its node.
-        let made = attributes.operation == Operation::Create && attributes.is("", "pods", "");
-        let bound = attributes.operation == Operation::Update && attributes.is("", "pods", "binding");
-        if !made && !bound {
-            return Ok(());
-        }
-        let Some(node) = attributes.object.pointer("/spec/nodeName").and_then(Value::as_str) else {
-            return Ok(());
+        let node = match (attributes.operation, attributes.subresource.as_str()) {
+            (Operation::Create, "") if attributes.is("", "pods", "") => "/spec/nodeName",
+            // The labels of a Binding become the Pod's.
+            (Operation::Create, "binding")
+                if attributes.is("", "pods", "binding")
+                    && attributes.object.pointer("/target/kind").is_some_and(|kind| kind == "Node") =>
+            {
+                "/target/name"
+            }
+            _ => return Ok(()),
         };
+        let node = attributes.object.pointer(node).and_then(Value::as_str).filter(|node| !node.is_empty());
+        let Some(node) = node else { return Ok(()) };
         let Some(server) = self.0.upgrade() else { return Ok(()) };
         if let Some(node) = cached(&server, ("", "nodes"), "", node).await {
             copy(|key| node.header.labels.get(key), &mut attributes.object);

@@ -25,14 +25,14 @@ use store::backend::Revision;
 
 pub(super) use self::{
     compiled::{Binding, Mutation, Policy, Validation},
-    evaluation::{Asks, Evaluation, Fault, namespace_object, request},
+    evaluation::{Evaluation, namespace_object},
 };
 use self::{
     compiled::{mutating, validating},
     matching::Subject,
 };
-use super::Attributes;
-use crate::{registry::catalogue::Served, server::Server, verbs::forms};
+use super::{Attributes, conditions::OnBehalf, seen::Seen};
+use crate::{server::Server, verbs::forms};
 
 const GROUP: &str = "admissionregistration.k8s.io";
 const EXEMPT: &[&str] = &[
@@ -72,8 +72,8 @@ pub(super) struct Policies {
 pub(super) struct Invocation {
     pub(super) policy: Arc<Policy>,
     pub(super) binding: Arc<Binding>,
-    /// The resource in the version that the policy speaks of.
-    pub(super) served: Arc<Served>,
+    /// As what the policy sees the write.
+    pub(super) seen: Seen,
     pub(super) parameter: Arc<Value>,
 }
 
@@ -174,8 +174,8 @@ impl Policies {
                     why,
                 });
             };
-            let served = match policy.matching.matches(&subject) {
-                Ok(Some(served)) => served,
+            let seen = match policy.matching.matches(&subject) {
+                Ok(Some(seen)) => seen,
                 Ok(None) => continue,
                 Err(why) => {
                     wrong(None, why);
@@ -204,7 +204,7 @@ impl Policies {
                     Ok(found) => invocations.extend(found.into_iter().map(|parameter| Invocation {
                         policy: Arc::clone(&policy),
                         binding: Arc::clone(binding),
-                        served: Arc::clone(&served),
+                        seen: seen.clone(),
                         parameter,
                     })),
                 }
@@ -280,24 +280,6 @@ impl Invocation {
 }
 
 /// The authorizer as expressions may ask it.
-pub(super) fn asks<'a>(round: &'a Round, attributes: &'a Attributes) -> Asks<'a> {
-    Asks::new(round, attributes)
-}
-
-/// The object and the old one as a policy sees them: in the version it speaks of.
-pub(super) fn shown(attributes: &Attributes, served: &Served) -> (Value, Value) {
-    let show = |object: &Value| if object.is_null() { Value::Null } else { served.serve(object.clone()) };
-    (show(&attributes.object), show(&attributes.old))
-}
-
-/// An object that a policy changed, as the chain goes on with it.
-///
-/// # Errors
-/// What does not fit its type.
-pub(super) fn taken_back(changed: Value, served: &Served) -> Result<Value, String> {
-    let changed = match served.resource.schema() {
-        Some(of) => api_types::wire::typed::coerce(changed, of)?.value,
-        None => changed,
-    };
-    Ok(served.store(served.resource.default(changed)?))
+pub(super) fn authority<'a>(round: &'a Round, attributes: &'a Attributes) -> OnBehalf<'a> {
+    OnBehalf { authorizer: round.server.authorizer.as_ref(), user: &attributes.user }
 }

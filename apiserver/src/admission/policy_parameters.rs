@@ -273,6 +273,7 @@ mod tests {
             dry_run: false,
             now: Timestamp::default(),
             warnings: crate::registry::warnings::Warnings::default(),
+            audit: Default::default(),
             reinvocation: Default::default(),
         }
     }

@@ -305,8 +305,9 @@ async fn write(server: &Server, namespace: &str, read: &Read) -> Result<(), Stat
         options: Value::Null,
         warnings: Warnings::default(),
         answers: crate::custom::ownership::Answers::default(),
+        audit: crate::audit::Record::default(),
     };
-    let plan = Plan { part: Part::Status, create_missing: false, owned: false, uid_precondition: true };
+    let plan = Plan { uid_precondition: true, ..Plan::of(Part::Status) };
     let mut object = (*read.object).clone();
     object_at(object_of(&mut object), "status").insert("used".to_owned(), json!(read.quota.used));
     server.registry.update(&call, plan, &|_| Ok(object.clone())).await.map(drop)

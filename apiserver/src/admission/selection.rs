@@ -99,7 +99,7 @@ struct PluginConfiguration {
 /// A YAML file.
 fn document(file: &Path) -> Result<Value, String> {
     let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
-    api_types::wire::yaml::to_value(text.as_bytes()).map(|read| read.value).map_err(|error| error.to_string())
+    crate::flags::document(text.as_bytes())
 }
 
 // === impl Selection ===

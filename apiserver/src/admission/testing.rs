@@ -32,6 +32,7 @@ pub(super) fn of(
         user: User::default(),
         dry_run: false,
         now: Timestamp::UNIX_EPOCH,
+        audit: Default::default(),
         reinvocation: Default::default(),
         warnings: Warnings::default(),
     }

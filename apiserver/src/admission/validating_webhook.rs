@@ -7,7 +7,7 @@ use futures::future::{BoxFuture, join_all};
 
 use super::{
     Attributes, Plugin,
-    webhook::{self, Hooks, Type},
+    webhook::{self, Hooks, Subject, Type},
 };
 use crate::server::Server;
 
@@ -33,16 +33,19 @@ impl ValidatingWebhook {
     async fn check(&self, attributes: &Attributes) -> Result<(), Status> {
         let Some(round) = self.0.round(attributes).await? else { return Ok(()) };
         let mut concerned = Vec::new();
-        for hook in &round.hooks {
-            if let Some(invocation) = round.invocation(hook, attributes).await? {
-                let subject = round.subject(&invocation, attributes);
-                concerned.push((hook, invocation, subject));
+        for (index, hook) in round.hooks.iter().enumerate() {
+            if let Some(seen) = round.invocation(hook, attributes).await? {
+                let subject = Subject::of(attributes, &seen);
+                concerned.push((index, hook, seen, subject));
             }
         }
-        let asked = concerned.iter().map(async |(hook, invocation, subject)| {
-            match round.ask(hook, attributes, invocation, subject).await {
+        let asked = concerned.iter().map(async |(index, hook, seen, subject)| {
+            match round.ask(hook, attributes, seen, subject).await {
                 Ok(_) => Ok(()),
-                Err(failure) => webhook::settle(hook, failure),
+                Err(failure) => {
+                    let place = format!("validating.webhook.admission.k8s.io/round_0_index_{index}");
+                    webhook::settle(hook, failure, attributes, &place)
+                }
             }
         });
         // All are asked, and the first that is against it is told of.

@@ -4,9 +4,7 @@
 //! connections last as long as the configuration. Writes of configurations themselves never ask webhooks: one that cannot
 //! be reached could not be removed.
 
-pub(super) mod conditions;
 mod configuration;
-mod matching;
 mod review;
 
 #[cfg(test)]
@@ -18,25 +16,26 @@ use std::{
     time::Duration,
 };
 
-use api_types::{
-    field::go_quote,
-    kind::{GroupVersion, GroupVersionKind},
-    object::ObjectExt as _,
-    selectors::labels::Selector,
-    status::Status,
-};
+use api_types::{field::go_quote, selectors::labels::Selector, status::Status};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use store::backend::Revision;
 use tokio::time::Instant;
 
-pub(super) use self::{configuration::Hook, review::Verdict};
-use self::{
-    matching::Asked,
-    review::{Invocation, Subject},
+pub(super) use self::{
+    configuration::Hook,
+    review::{Subject, Verdict},
 };
-use super::{Attributes, Operation};
-use crate::{observe::metrics::AdmissionLabels, registry::catalogue::Served, server::Server, verbs::forms};
+use super::{
+    Attributes, Operation, conditions,
+    seen::{Seen, labels},
+};
+use crate::{
+    observe::metrics::{AdmissionLabels, ConditionLabels},
+    registry::catalogue::Served,
+    server::Server,
+    verbs::forms,
+};
 
 const GROUP: &str = "admissionregistration.k8s.io";
 const EXEMPT: &[&str] = &[
@@ -47,8 +46,6 @@ const EXEMPT: &[&str] = &[
     "MutatingAdmissionPolicy",
     "MutatingAdmissionPolicyBinding",
 ];
-/// Subresources with a kind of their own, which writes here do not carry through admission.
-const OTHER_KINDS: &[&str] = &["scale", "binding", "eviction", "token"];
 /// How long a write waits for the configurations to be known.
 const READY_MAX: Duration = Duration::from_secs(10);
 
@@ -106,8 +103,7 @@ impl Hooks {
     /// 403 while the configurations are not known yet.
     pub(super) async fn round(&self, attributes: &Attributes) -> Result<Option<Round>, Status> {
         let is_exempt = attributes.kind.group == GROUP && EXEMPT.contains(&attributes.kind.kind.as_str());
-        let is_other = OTHER_KINDS.contains(&attributes.subresource.as_str());
-        let Some(server) = self.server.upgrade().filter(|_| !is_exempt && !is_other) else { return Ok(None) };
+        let Some(server) = self.server.upgrade().filter(|_| !is_exempt) else { return Ok(None) };
         let hooks = self.hooks(&server, attributes).await?;
         if hooks.is_empty() {
             return Ok(None);
@@ -158,7 +154,7 @@ impl Round {
         &self,
         hook: &Hook,
         attributes: &Attributes,
-    ) -> Result<Option<Invocation>, Status> {
+    ) -> Result<Option<Seen>, Status> {
         let by_namespace = self.namespace_matches(hook, attributes).await;
         if by_namespace == Ok(false) {
             return Ok(None);
@@ -167,18 +163,39 @@ impl Round {
         if by_object == Ok(false) {
             return Ok(None);
         }
-        let Some(invocation) = self.by_rules(hook, attributes) else { return Ok(None) };
+        let catalogue = &self.server.registry.catalogue;
+        let seen = Seen::by_rules(&hook.rules, hook.equivalent, &self.served, catalogue, attributes);
+        let Some(seen) = seen else { return Ok(None) };
         by_namespace?;
         by_object?;
-        if hook.conditions.is_empty() {
-            return Ok(Some(invocation));
-        }
-        let subject = self.subject(&invocation, attributes);
-        match conditions::matches(hook, attributes, &invocation, &subject, &self.server) {
-            Ok(true) => Ok(Some(invocation)),
-            Ok(false) => Ok(None),
+        match self.conditions_hold(hook, &seen, attributes) {
+            Ok(true) => Ok(Some(seen)),
+            Ok(false) => {
+                self.server.metrics.admission.excluded(self.condition_labels(hook, attributes));
+                Ok(None)
+            }
             Err(why) => Err(Status::forbidden(&attributes.resource, &attributes.name, why)),
         }
+    }
+
+    fn conditions_hold(&self, hook: &Hook, seen: &Seen, attributes: &Attributes) -> Result<bool, String> {
+        if hook.conditions.is_empty() {
+            return Ok(true);
+        }
+        let Subject { object, old } = Subject::of(attributes, seen);
+        let request = conditions::request(attributes, seen);
+        let authorizer = self.server.authorizer.as_ref();
+        let authority = conditions::OnBehalf { authorizer, user: &attributes.user };
+        let question = conditions::question(attributes);
+        let activation =
+            conditions::activation((&object, &old), &request, &Value::Null, &authority, question);
+        let counted = (&self.server.metrics.admission, self.condition_labels(hook, attributes));
+        conditions::hold(&hook.conditions, &activation, hook.ignores_failure, counted)
+    }
+
+    fn condition_labels<'a>(&self, hook: &'a Hook, attributes: &Attributes) -> ConditionLabels<'a> {
+        let operation = attributes.operation.name();
+        ConditionLabels { name: &hook.name, kind: "webhook", of: self.of.label(), operation }
     }
 
     async fn namespace_matches(&self, hook: &Hook, attributes: &Attributes) -> Result<bool, Status> {
@@ -223,88 +240,16 @@ impl Round {
         }
     }
 
-    /// By the rules of a webhook: as what it is asked about a write.
-    fn by_rules(&self, hook: &Hook, attributes: &Attributes) -> Option<Invocation> {
-        let asked = |version: &GroupVersion| {
-            let asked = Asked {
-                group: &version.group,
-                version: &version.version,
-                resource: &attributes.resource.resource,
-                subresource: &attributes.subresource,
-                operation: operation(attributes.operation),
-                namespace: &attributes.namespace,
-            };
-            hook.rules.iter().any(|rule| rule.matches(&asked))
-        };
-        let own = self.served.resource.kind();
-        let own_version = GroupVersion::new(&own.group, &own.version);
-        if asked(&own_version) {
-            return Some(self.invocation_as(own, attributes));
-        }
-        if !hook.equivalent {
-            return None;
-        }
-        let stored = self.served.storage.resource.kind().api_version();
-        let others = self.served.storage.other_versions.iter().map(|(version, _)| version.clone());
-        let version = std::iter::once(stored)
-            .chain(others)
-            .filter_map(|version| GroupVersion::parse(&version))
-            .find(|version| *version != own_version && asked(version))?;
-        let kind = GroupVersionKind::new(&version.group, &version.version, &own.kind);
-        Some(self.invocation_as(kind, attributes))
-    }
-
-    fn invocation_as(&self, kind: GroupVersionKind, attributes: &Attributes) -> Invocation {
-        Invocation {
-            resource: attributes.resource.resource.clone(),
-            kind,
-            request_kind: self.served.resource.kind(),
-        }
-    }
-
-    /// What a webhook is shown: the objects in the version it asks for.
-    pub(super) fn subject(&self, invocation: &Invocation, attributes: &Attributes) -> Subject {
-        let shown =
-            |object: &Value| if object.is_null() { Value::Null } else { self.show(object, invocation) };
-        Subject { object: shown(&attributes.object), old: shown(&attributes.old) }
-    }
-
-    fn show(&self, object: &Value, invocation: &Invocation) -> Value {
-        match self.target(invocation) {
-            Some(target) => target.serve(object.clone()),
-            None => object.clone(),
-        }
-    }
-
-    /// The resource in the version that a webhook is asked about.
-    fn target(&self, invocation: &Invocation) -> Option<Arc<Served>> {
-        let kind = &invocation.kind;
-        self.server.registry.catalogue.find(&kind.group, &kind.version, &invocation.resource)
-    }
-
-    /// An object that a webhook changed, as the chain goes on with it.
-    ///
-    /// # Errors
-    /// What does not fit its type.
-    pub(super) fn take_back(&self, changed: Value, invocation: &Invocation) -> Result<Value, String> {
-        let Some(target) = self.target(invocation) else { return Ok(changed) };
-        let changed = match target.resource.schema() {
-            Some(of) => api_types::wire::typed::coerce(changed, of)?.value,
-            None => changed,
-        };
-        Ok(target.store(target.resource.default(changed)?))
-    }
-
     /// Asks a webhook and counts how that went.
     pub(super) async fn ask(
         &self,
         hook: &Hook,
         attributes: &Attributes,
-        invocation: &Invocation,
+        seen: &Seen,
         subject: &Subject,
     ) -> Result<Verdict, Failure> {
         let begun = Instant::now();
-        let outcome = self.exchange(hook, attributes, invocation, subject).await;
+        let outcome = self.exchange(hook, attributes, seen, subject).await;
         let verdict = outcome.as_ref().map_err(|failure| match failure {
             Failure::Calling { code, .. } => ("calling_webhook_error", *code),
             Failure::Rejected(status) => ("no_error", status.code),
@@ -313,8 +258,8 @@ impl Round {
         let is_open = hook.ignores_failure && matches!(outcome, Err(Failure::Calling { .. }));
         let labels = AdmissionLabels {
             name: &hook.name,
-            operation: operation(attributes.operation),
-            kind: if self.of == Type::Mutating { "admit" } else { "validating" },
+            operation: attributes.operation.name(),
+            kind: self.of.label(),
             rejected: outcome.is_err() && !is_open,
         };
         let metrics = &self.server.metrics.admission;
@@ -333,7 +278,7 @@ impl Round {
         &self,
         hook: &Hook,
         attributes: &Attributes,
-        invocation: &Invocation,
+        seen: &Seen,
         subject: &Subject,
     ) -> Result<Verdict, Failure> {
         if attributes.dry_run && !hook.is_without_effects {
@@ -350,7 +295,7 @@ impl Round {
             .as_ref()
             .map_err(|error| calling(format!("could not get REST client: {error}"), 500))?;
         let uid = self.server.runtime.random.uuid().to_string();
-        let body = review::request(&uid, version, attributes, invocation, subject);
+        let body = review::request(&uid, version, attributes, seen, subject);
         let answer = client
             .post(body.to_string().into(), hook.timeout)
             .await
@@ -360,6 +305,9 @@ impl Round {
         let verdict = review::verdict(response, &uid, version, self.of)
             .map_err(|error| calling(format!("received invalid webhook response: {error}"), 503))?;
         attributes.warnings.extend(verdict.warnings.iter().cloned());
+        for (key, value) in &verdict.annotations {
+            attributes.audit.annotate(format!("{}/{key}", hook.name), value);
+        }
         if verdict.allowed {
             return Ok(verdict);
         }
@@ -367,16 +315,23 @@ impl Round {
     }
 }
 
-/// What becomes of a failure: nothing if the webhook's policy is to go on without it.
+/// What becomes of a failure: nothing if the webhook's policy is to go on without it, but that is put on record. `place` is
+/// which webhook of which round it was, as the audit names it.
 ///
 /// # Errors
 /// The refusal of the write.
-pub(super) fn settle(hook: &Hook, failure: Failure) -> Result<(), Status> {
+pub(super) fn settle(
+    hook: &Hook,
+    failure: Failure,
+    attributes: &Attributes,
+    place: &str,
+) -> Result<(), Status> {
     match failure {
         Failure::Rejected(status) | Failure::Internal(status) => Err(status),
         Failure::Calling { reason, .. } => {
             let why = format!("failed calling webhook {}: {reason}", go_quote(&hook.name));
             if hook.ignores_failure {
+                attributes.audit.annotate(format!("failed-open.{place}"), &hook.name);
                 tracing::warn!(configuration = hook.configuration, "failing open: {why}");
                 Ok(())
             } else {
@@ -398,23 +353,17 @@ fn is_selected(selector: &Selector, object: &Value) -> bool {
     !object.is_null() && selector.matches(&labels(object))
 }
 
-fn labels(object: &Value) -> Option<&Map<String, Value>> {
-    object.meta().and_then(|meta| meta.get("labels")).and_then(Value::as_object)
-}
-
-/// An operation as rules and reviews name it.
-fn operation(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Create => "CREATE",
-        Operation::Update => "UPDATE",
-        Operation::Delete => "DELETE",
-        Operation::Connect => "CONNECT",
-    }
-}
-
 // === impl Type ===
 
 impl Type {
+    /// What metrics call it.
+    fn label(self) -> &'static str {
+        match self {
+            Self::Mutating => "admit",
+            Self::Validating => "validating",
+        }
+    }
+
     fn plural(self) -> &'static str {
         match self {
             Self::Mutating => "mutatingwebhookconfigurations",

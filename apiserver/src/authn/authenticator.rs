@@ -11,8 +11,11 @@ use api_types::field::aggregate;
 use super::{
     bearer::{self, Bearer},
     bootstrap_tokens::BootstrapTokens,
+    front_proxy::FrontProxy,
+    oidc::Issuers,
     service_account_tokens::ServiceAccountTokens,
     token_file::TokenFile,
+    token_webhook::TokenWebhook,
     user::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User},
     x509::ClientAuthorities,
 };
@@ -30,12 +33,37 @@ pub struct Authenticator {
     pub bootstrap_tokens: Option<BootstrapTokens>,
     /// Tokens of the server's own components, made at every start; never written anywhere.
     pub own_tokens: BTreeMap<String, User>,
+    /// Those outside the cluster whose word counts.
+    pub outside: Outside,
     /// `--anonymous-auth`
-    pub anonymous: bool,
+    pub anonymous: Anonymous,
     /// `--api-audiences`, by default the issuer.
     pub api_audiences: Vec<String>,
     /// What time it is.
     pub clock: SharedClock,
+}
+
+/// Those outside the cluster whose word counts.
+#[derive(Clone, Debug, Default)]
+pub struct Outside {
+    /// `--requestheader-client-ca-file`
+    pub front_proxy: Option<Arc<FrontProxy>>,
+    /// `--oidc-issuer-url` and the `jwt` of `--authentication-config`
+    pub issuers: Option<Arc<Issuers>>,
+    /// `--authentication-token-webhook-config-file`
+    pub webhook: Option<Arc<TokenWebhook>>,
+}
+
+/// Where callers without credentials are let through to the authorizer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Anonymous {
+    /// Nowhere.
+    #[default]
+    Nowhere,
+    /// Everywhere.
+    Everywhere,
+    /// At these paths.
+    At(Vec<String>),
 }
 
 /// The parts of a request that say who sends it.
@@ -43,6 +71,8 @@ pub struct Authenticator {
 pub struct Credentials<'a> {
     /// The headers.
     pub headers: &'a HeaderMap,
+    /// The path that is asked for: some are for everybody.
+    pub path: &'a str,
     /// The certificates that the client showed, its own first.
     pub certificates: &'a [CertificateDer<'static>],
 }
@@ -65,6 +95,24 @@ pub struct Authenticated {
 #[error("{0}")]
 pub struct Unauthenticated(pub String);
 
+// === impl Anonymous ===
+
+impl Anonymous {
+    fn lets_through(&self, path: &str) -> bool {
+        match self {
+            Self::Nowhere => false,
+            Self::Everywhere => true,
+            Self::At(paths) => paths.iter().any(|it| it == path),
+        }
+    }
+}
+
+impl From<bool> for Anonymous {
+    fn from(everywhere: bool) -> Self {
+        if everywhere { Self::Everywhere } else { Self::Nowhere }
+    }
+}
+
 // === impl Authenticated ===
 
 impl Authenticated {
@@ -83,13 +131,16 @@ impl Authenticator {
     /// A credential was shown and is not good, or none was shown and that is not enough.
     pub async fn authenticate(&self, credentials: Credentials<'_>) -> Result<Authenticated, Unauthenticated> {
         let mut warnings = Vec::new();
-        let shown = match self.certificate(credentials.certificates) {
-            Ok(Some(authenticated)) => return Ok(authenticated),
-            Ok(None) => Vec::new(),
-            Err(error) => vec![error],
-        };
+        let mut shown = Vec::new();
+        for outcome in [self.front_proxy(credentials), self.certificate(credentials.certificates)] {
+            match outcome {
+                Ok(Some(authenticated)) => return Ok(authenticated),
+                Ok(None) => {}
+                Err(error) => shown.push(error),
+            }
+        }
         let bearers = [bearer::in_headers(credentials.headers), bearer::in_websocket(credentials.headers)];
-        self.bearers(bearers, &[], shown, &mut warnings).await.map(|mut authenticated| {
+        self.bearers(bearers, &[], credentials.path, shown, &mut warnings).await.map(|mut authenticated| {
             authenticated.warnings.append(&mut warnings);
             authenticated
         })
@@ -102,7 +153,7 @@ impl Authenticator {
     pub async fn review(&self, token: &str, audiences: &[String]) -> Result<Authenticated, Unauthenticated> {
         let bearer = bearer::in_authorization(&format!("Bearer {token}"));
         let mut authenticated =
-            self.bearers([bearer, Bearer::None], audiences, Vec::new(), &mut Vec::new()).await?;
+            self.bearers([bearer, Bearer::None], audiences, "", Vec::new(), &mut Vec::new()).await?;
         if authenticated.user.name == ANONYMOUS {
             let own = if audiences.is_empty() { &self.api_audiences } else { audiences };
             authenticated.audiences = own.to_vec();
@@ -114,6 +165,7 @@ impl Authenticator {
         &self,
         bearers: [Bearer; 2],
         audiences: &[String],
+        path: &str,
         mut errors: Vec<String>,
         warnings: &mut Vec<String>,
     ) -> Result<Authenticated, Unauthenticated> {
@@ -131,11 +183,17 @@ impl Authenticator {
         if !errors.is_empty() {
             return Err(Unauthenticated(aggregate(errors)));
         }
-        if self.anonymous {
+        if self.anonymous.lets_through(path) {
             Ok(Authenticated::of(User::anonymous()))
         } else {
             Err(Unauthenticated("no credentials".to_owned()))
         }
+    }
+
+    fn front_proxy(&self, credentials: Credentials<'_>) -> Result<Option<Authenticated>, String> {
+        let Some(front_proxy) = &self.outside.front_proxy else { return Ok(None) };
+        let user = front_proxy.identify(credentials.certificates, credentials.headers, self.clock.now())?;
+        Ok(user.map(|user| known(Authenticated::of(user))))
     }
 
     fn certificate(&self, shown: &[CertificateDer<'static>]) -> Result<Option<Authenticated>, String> {
@@ -165,6 +223,23 @@ impl Authenticator {
             && let Some(authenticated) = self.for_us(user, requested)
         {
             return Ok(authenticated);
+        }
+        if let Some(issuers) = &self.outside.issuers {
+            match issuers.authenticate(token, now).await {
+                Ok(user) => {
+                    if let Some(authenticated) = user.and_then(|user| self.for_us(user, requested)) {
+                        return Ok(authenticated);
+                    }
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        if let Some(webhook) = &self.outside.webhook {
+            match webhook.authenticate(token, requested, &self.api_audiences, now).await {
+                Ok(Some(authenticated)) => return Ok(authenticated),
+                Ok(None) => {}
+                Err(error) => errors.push(error),
+            }
         }
         if errors.is_empty() { Err("invalid bearer token".to_owned()) } else { Err(aggregate(errors)) }
     }
@@ -218,7 +293,8 @@ mod tests {
             service_accounts: None,
             bootstrap_tokens: None,
             own_tokens: BTreeMap::from([("own".to_owned(), User::new("system:kube-scheduler", &[]))]),
-            anonymous,
+            outside: Outside::default(),
+            anonymous: anonymous.into(),
             api_audiences: vec!["api".to_owned()],
             clock: Runtime::simulated(now(), 1).clock,
         }
@@ -260,16 +336,22 @@ mod tests {
             if let Some(authorization) = authorization {
                 headers.insert("authorization", HeaderValue::from_static(authorization));
             }
-            let credentials = Credentials { headers: &headers, certificates: &shown };
+            let credentials = Credentials { headers: &headers, path: "/api", certificates: &shown };
             let result = authenticator(&ours, true).authenticate(credentials).await;
             assert_eq!(tell(result), wanted, "{authorization:?}");
         }
         let headers = HeaderMap::new();
-        let strange = Credentials { headers: &headers, certificates: &bad };
+        let strange = Credentials { headers: &headers, path: "/api", certificates: &bad };
         let result = tell(authenticator(&ours, true).authenticate(strange).await);
         assert!(result.starts_with("401 verifying certificate SN="), "{result}");
-        let nothing = Credentials { headers: &headers, certificates: &[] };
+        let nothing = Credentials { headers: &headers, path: "/api", certificates: &[] };
         assert!(authenticator(&ours, false).authenticate(nothing).await.is_err());
+        for (path, let_through) in [("/api", false), ("/healthz", true), ("/healthz/ping", false)] {
+            let mut authenticator = authenticator(&ours, false);
+            authenticator.anonymous = Anonymous::At(vec!["/healthz".to_owned()]);
+            let nothing = Credentials { path, ..nothing };
+            assert_eq!(authenticator.authenticate(nothing).await.is_ok(), let_through, "{path}");
+        }
     }
 
     #[tokio::test]
@@ -277,7 +359,7 @@ mod tests {
         let (ours, _) = Authority::generate("ca", now()).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert("authorization", HeaderValue::from_static("Bearer  alice-token"));
-        let credentials = Credentials { headers: &headers, certificates: &[] };
+        let credentials = Credentials { headers: &headers, path: "/api", certificates: &[] };
         let authenticated = authenticator(&ours, true).authenticate(credentials).await.unwrap();
         assert_eq!(authenticated.user, User::anonymous());
         assert_eq!(authenticated.warnings, [bearer::SPACE_WARNING]);

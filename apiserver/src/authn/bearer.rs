@@ -1,16 +1,13 @@
 //! Where a request may carry a token, and how it is taken out.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 
+use super::front_proxy::Headers;
 use crate::http::websocket;
 
 /// How a WebSocket subprotocol that carries a token begins: browsers cannot set other headers.
 const PROTOCOL_PREFIX: &str = "base64url.bearer.authorization.k8s.io.";
-
-/// The headers by which a front proxy says who the caller is.
-const FRONT_PROXY: [&str; 3] = ["x-remote-user", "x-remote-uid", "x-remote-group"];
-const FRONT_PROXY_EXTRA: &str = "x-remote-extra-";
 
 /// What a request says about a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,14 +77,7 @@ pub fn in_websocket(headers: &HeaderMap) -> Bearer {
 /// Takes all credentials out of a request that was authenticated: nothing behind may see or pass them on.
 pub fn strip(headers: &mut HeaderMap) {
     headers.remove(header::AUTHORIZATION);
-    for name in FRONT_PROXY {
-        headers.remove(name);
-    }
-    let extras: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with(FRONT_PROXY_EXTRA)).cloned().collect();
-    for name in extras {
-        headers.remove(name);
-    }
+    Headers::standard().strip(headers);
     if websocket::is_asked(headers) && protocols(headers).any(|it| it.starts_with(PROTOCOL_PREFIX)) {
         let rest: Vec<String> = protocols(headers).filter(|it| !it.starts_with(PROTOCOL_PREFIX)).collect();
         // They came out of a header, so they fit into one.
@@ -111,6 +101,8 @@ pub(super) fn text(value: &HeaderValue) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+
     use super::*;
 
     #[test]

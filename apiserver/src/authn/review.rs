@@ -86,7 +86,8 @@ mod tests {
             service_accounts: None,
             bootstrap_tokens: None,
             own_tokens: BTreeMap::from([("alice-token".to_owned(), alice)]),
-            anonymous: true,
+            outside: crate::authn::authenticator::Outside::default(),
+            anonymous: true.into(),
             api_audiences: vec!["api".to_owned()],
             clock: Runtime::simulated(Timestamp::UNIX_EPOCH, 1).clock,
         }

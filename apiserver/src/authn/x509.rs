@@ -1,7 +1,14 @@
 //! Client certificates: who they say their holder is, and whether we believe it.
 
-use std::{collections::BTreeMap, fmt, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use rustls::{
@@ -25,8 +32,17 @@ const REMEMBERED: usize = 1024;
 /// How long a certificate is believed without looking again, unless it expires before: the chain above it may expire too.
 const BELIEVED: Duration = Duration::from_secs(60);
 
-/// The authorities whose client certificates are believed (`--client-ca-file`).
+/// The authorities whose client certificates are believed (`--client-ca-file`); they can be replaced at any time.
 pub struct ClientAuthorities {
+    /// Those that stay, such as the cluster's own.
+    own: Vec<CertificateDer<'static>>,
+    /// Where the others come from.
+    file: Option<PathBuf>,
+    current: ArcSwap<Current>,
+}
+
+/// The authorities as they are now. What was found out by others is forgotten with them.
+struct Current {
     authorities: Vec<CertificateDer<'static>>,
     verifier: Arc<dyn ClientCertVerifier>,
     /// By digest of what was shown: whom it makes its holder, and until when. Connections repeat it in every request.
@@ -42,13 +58,51 @@ struct Remembered {
 // === impl ClientAuthorities ===
 
 impl ClientAuthorities {
-    /// All certificates of a PEM file.
-    pub fn from_file(path: &Path) -> Result<Self, tls::Error> {
-        Self::new(tls::files::certificates(path)?)
+    /// All certificates of a PEM file, and these.
+    pub fn from_file(path: &Path, own: Vec<CertificateDer<'static>>) -> Result<Self, tls::Error> {
+        let current = Current::new([own.clone(), tls::files::certificates(path)?].concat())?;
+        Ok(Self { own, file: Some(path.to_owned()), current: ArcSwap::from_pointee(current) })
     }
 
     /// These.
-    pub fn new(authorities: Vec<CertificateDer<'static>>) -> Result<Self, tls::Error> {
+    pub fn new(own: Vec<CertificateDer<'static>>) -> Result<Self, tls::Error> {
+        Ok(Self { current: ArcSwap::from_pointee(Current::new(own.clone())?), own, file: None })
+    }
+
+    /// Looks at the file again; true if there was something new. On an error everything stays as it was.
+    pub fn reload(&self) -> Result<bool, tls::Error> {
+        let Some(file) = &self.file else { return Ok(false) };
+        let authorities = [self.own.clone(), tls::files::certificates(file)?].concat();
+        let is_new = authorities != self.current.load().authorities;
+        if is_new {
+            self.current.store(Arc::new(Current::new(authorities)?));
+        }
+        Ok(is_new)
+    }
+
+    /// Whether they come from a file, which may change.
+    pub fn may_change(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Their certificates, which a server names when it asks for one.
+    pub fn certificates(&self) -> Vec<CertificateDer<'static>> {
+        self.current.load().authorities.clone()
+    }
+
+    /// Whom the shown certificates (the client's own first) make their holder; `None` if they name nobody.
+    ///
+    /// # Errors
+    /// The certificate is not to be believed, and why.
+    pub fn identify(&self, shown: &[CertificateDer<'_>], now: Timestamp) -> Result<Option<User>, String> {
+        self.current.load().identify(shown, now)
+    }
+}
+
+// === impl Current ===
+
+impl Current {
+    fn new(authorities: Vec<CertificateDer<'static>>) -> Result<Self, tls::Error> {
         let mut roots = RootCertStore::empty();
         for authority in &authorities {
             roots.add(authority.clone())?;
@@ -62,16 +116,7 @@ impl ClientAuthorities {
         Ok(Self { authorities, verifier, remembered: Mutex::new(Recent::new(REMEMBERED)) })
     }
 
-    /// Their certificates, which a server names when it asks for one.
-    pub fn certificates(&self) -> &[CertificateDer<'static>] {
-        &self.authorities
-    }
-
-    /// Whom the shown certificates (the client's own first) make their holder; `None` if they name nobody.
-    ///
-    /// # Errors
-    /// The certificate is not to be believed, and why.
-    pub fn identify(&self, shown: &[CertificateDer<'_>], now: Timestamp) -> Result<Option<User>, String> {
+    fn identify(&self, shown: &[CertificateDer<'_>], now: Timestamp) -> Result<Option<User>, String> {
         let Some((own, intermediates)) = shown.split_first() else { return Ok(None) };
         let mut digest = Sha256::new();
         for certificate in shown {
@@ -101,7 +146,7 @@ impl ClientAuthorities {
 
 impl fmt::Debug for ClientAuthorities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientAuthorities").field("count", &self.authorities.len()).finish()
+        f.debug_struct("ClientAuthorities").field("count", &self.current.load().authorities.len()).finish()
     }
 }
 
@@ -186,6 +231,29 @@ mod tests {
             let issued = authority.issue(&subject, now()).unwrap();
             assert_eq!(authorities.identify(&shown(&issued), when).is_ok(), believed, "{what}");
         }
+    }
+
+    #[test]
+    fn a_file_that_changes_is_believed_as_it_is_now() {
+        let (old, issued_old) = Authority::generate("ca", now()).unwrap();
+        let (new, issued_new) = Authority::generate("ca", now()).unwrap();
+        let (own, _) = Authority::generate("own", now()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.crt");
+        std::fs::write(&path, &issued_old.certificate).unwrap();
+        let authorities = ClientAuthorities::from_file(&path, vec![own.certificate().clone()]).unwrap();
+        let client = Subject::client("alice", None);
+        let [by_old, by_new, by_own] =
+            [&old, &new, &own].map(|authority| shown(&authority.issue(&client, now()).unwrap()));
+        let believed = || [&by_old, &by_new, &by_own].map(|it| authorities.identify(it, now()).is_ok());
+        assert_eq!(believed(), [true, false, true]);
+        assert!(!authorities.reload().unwrap());
+        std::fs::write(&path, "nothing").unwrap();
+        assert!(authorities.reload().is_err());
+        assert_eq!(believed(), [true, false, true]);
+        std::fs::write(&path, &issued_new.certificate).unwrap();
+        assert!(authorities.reload().unwrap());
+        assert_eq!(believed(), [false, true, true]);
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 use std::{fmt, sync::Arc};
 
+use arc_swap::ArcSwap;
+use futures::future::BoxFuture;
+
 use api_types::{field::go_quote, kind::GroupResource, status::Status};
 
 use crate::{
@@ -41,13 +44,23 @@ pub trait Authorizer: fmt::Debug + Send + Sync {
     /// May they?
     fn authorize(&self, attributes: &Attributes) -> Decision;
 
+    /// The same, where an answer may be waited for.
+    fn ask<'a>(&'a self, attributes: &'a Attributes) -> BoxFuture<'a, Decision> {
+        Box::pin(std::future::ready(self.authorize(attributes)))
+    }
+
+    /// Whether an answer may have to be waited for: then [`Authorizer::authorize`] makes its thread stand still.
+    fn waits(&self) -> bool {
+        false
+    }
+
     /// What may they do in this namespace?
     fn rules_for(&self, user: &User, namespace: &str) -> Rules;
 }
 
-/// Authorizers asked in order; the first to allow or deny decides.
+/// Authorizers asked in order; the first to allow or deny decides. They can be replaced at any time.
 #[derive(Debug)]
-pub struct Union(Vec<Arc<dyn Authorizer>>);
+pub struct Union(ArcSwap<Vec<Arc<dyn Authorizer>>>);
 
 /// Lets members of `system:masters` do everything. It stands before all other authorizers, so that an administrator can
 /// always repair broken roles.
@@ -129,33 +142,67 @@ impl Decision {
 impl Union {
     /// These, in this order.
     pub fn new(authorizers: Vec<Arc<dyn Authorizer>>) -> Self {
-        Self(authorizers)
+        Self(ArcSwap::from_pointee(authorizers))
+    }
+
+    /// From now on these and no others.
+    pub fn replace(&self, authorizers: Vec<Arc<dyn Authorizer>>) {
+        self.0.store(Arc::new(authorizers));
+    }
+}
+
+/// Nobody had an opinion, for these reasons.
+fn undecided(reasons: &[Reason]) -> Decision {
+    match reasons {
+        [] => Decision::NO_OPINION,
+        [only] => Decision::NoOpinion(only.clone()),
+        many => {
+            let lines: Vec<&str> = many.iter().map(Reason::as_str).collect();
+            Decision::NoOpinion(lines.join("\n").into())
+        }
     }
 }
 
 impl Authorizer for Union {
     fn authorize(&self, attributes: &Attributes) -> Decision {
         let mut reasons: Vec<Reason> = Vec::new();
-        for authorizer in &self.0 {
+        for authorizer in self.0.load().iter() {
             match authorizer.authorize(attributes) {
                 Decision::NoOpinion(reason) if reason.is_empty() => {}
                 Decision::NoOpinion(reason) => reasons.push(reason),
                 decided @ (Decision::Allow(_) | Decision::Deny(_)) => return decided,
             }
         }
-        match reasons.as_slice() {
-            [] => Decision::NO_OPINION,
-            [only] => Decision::NoOpinion(only.clone()),
-            many => {
-                let lines: Vec<&str> = many.iter().map(Reason::as_str).collect();
-                Decision::NoOpinion(lines.join("\n").into())
+        undecided(&reasons)
+    }
+
+    fn ask<'a>(&'a self, attributes: &'a Attributes) -> BoxFuture<'a, Decision> {
+        let authorizers = self.0.load_full();
+        Box::pin(async move {
+            let mut reasons: Vec<Reason> = Vec::new();
+            for authorizer in authorizers.iter() {
+                let decision = if authorizer.waits() {
+                    authorizer.ask(attributes).await
+                } else {
+                    authorizer.authorize(attributes)
+                };
+                match decision {
+                    Decision::NoOpinion(reason) if reason.is_empty() => {}
+                    Decision::NoOpinion(reason) => reasons.push(reason),
+                    decided @ (Decision::Allow(_) | Decision::Deny(_)) => return decided,
+                }
             }
-        }
+            undecided(&reasons)
+        })
+    }
+
+    fn waits(&self) -> bool {
+        self.0.load().iter().any(|authorizer| authorizer.waits())
     }
 
     fn rules_for(&self, user: &User, namespace: &str) -> Rules {
         let mut all = Rules::default();
-        for authorizer in &self.0 {
+        for authorizer in self.0.load().iter() {
             let Rules { rules, incomplete, errors } = authorizer.rules_for(user, namespace);
             all.rules.extend(rules);
             all.incomplete |= incomplete;
@@ -273,7 +320,10 @@ mod tests {
             (vec![none(), Decision::NO_OPINION, other()], Decision::NoOpinion("not mine\nnor mine".into())),
             (vec![Decision::NO_OPINION, other()], other()),
         ] {
-            assert_eq!(union(decisions).authorize(&attributes), wanted);
+            let union = union(decisions);
+            assert_eq!(union.authorize(&attributes), wanted);
+            let asked = futures::FutureExt::now_or_never(union.ask(&attributes));
+            assert_eq!(asked, Some(wanted));
         }
     }
 

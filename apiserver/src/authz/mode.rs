@@ -3,9 +3,11 @@
 use std::{str::FromStr, sync::Arc};
 
 use super::{
+    abac::Policies,
     decision::{AlwaysAllow, AlwaysDeny, Authorizer, Masters, Union},
     node::NodeAuthorizer,
     rbac::Rbac,
+    webhook::Webhook,
 };
 
 /// One word of the flag.
@@ -15,6 +17,10 @@ pub enum Mode {
     Node,
     /// Roles and bindings.
     Rbac,
+    /// A file of policies.
+    Abac,
+    /// Somebody else.
+    Webhook,
     /// Everything is allowed.
     AlwaysAllow,
     /// Nothing is allowed.
@@ -25,7 +31,9 @@ pub enum Mode {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadModes {
     /// A word we do not know, or know and do not support.
-    #[error("authorization-mode {0:?} is not supported (supported: Node, RBAC, AlwaysAllow, AlwaysDeny)")]
+    #[error(
+        "authorization-mode {0:?} is not supported (supported: Node, RBAC, ABAC, Webhook, AlwaysAllow, AlwaysDeny)"
+    )]
     Unknown(String),
     /// A word twice.
     #[error("authorization-mode {0:?} has mode specified more than once")]
@@ -44,6 +52,8 @@ impl FromStr for Mode {
         match word {
             "Node" => Ok(Self::Node),
             "RBAC" => Ok(Self::Rbac),
+            "ABAC" => Ok(Self::Abac),
+            "Webhook" => Ok(Self::Webhook),
             "AlwaysAllow" => Ok(Self::AlwaysAllow),
             "AlwaysDeny" => Ok(Self::AlwaysDeny),
             other => Err(BadModes::Unknown(other.to_owned())),
@@ -64,18 +74,40 @@ pub fn parse(flag: &str) -> Result<Vec<Mode>, BadModes> {
     if modes.is_empty() { Err(BadModes::None) } else { Ok(modes) }
 }
 
-/// The authorizer for these modes. Masters are always let through first, whatever the modes.
+/// Authorizers that are made from files.
+#[derive(Clone, Debug, Default)]
+pub struct Files {
+    /// `--authorization-policy-file`
+    pub policies: Option<Arc<Policies>>,
+    /// `--authorization-webhook-config-file`
+    pub webhook: Option<Arc<Webhook>>,
+}
+
+/// The authorizer for these modes, without those that files make.
 pub fn authorizer(modes: &[Mode], node: &Arc<NodeAuthorizer>, rbac: &Arc<Rbac>) -> Arc<Union> {
+    Arc::new(Union::new(chain(modes, node, rbac, &Files::default())))
+}
+
+/// The authorizers of these modes, in their order; a mode whose file is not there is left out. Masters are always let through
+/// first, whatever the modes.
+pub fn chain(
+    modes: &[Mode],
+    node: &Arc<NodeAuthorizer>,
+    rbac: &Arc<Rbac>,
+    files: &Files,
+) -> Vec<Arc<dyn Authorizer>> {
     let mut chain: Vec<Arc<dyn Authorizer>> = vec![Arc::new(Masters)];
-    chain.extend(modes.iter().map(|mode| -> Arc<dyn Authorizer> {
-        match mode {
+    chain.extend(modes.iter().filter_map(|mode| -> Option<Arc<dyn Authorizer>> {
+        Some(match mode {
             Mode::Node => Arc::clone(node) as _,
             Mode::Rbac => Arc::clone(rbac) as _,
+            Mode::Abac => Arc::clone(files.policies.as_ref()?) as _,
+            Mode::Webhook => Arc::clone(files.webhook.as_ref()?) as _,
             Mode::AlwaysAllow => Arc::new(AlwaysAllow),
             Mode::AlwaysDeny => Arc::new(AlwaysDeny),
-        }
+        })
     }));
-    Arc::new(Union::new(chain))
+    chain
 }
 
 #[cfg(test)]
@@ -87,7 +119,8 @@ mod tests {
         for (flag, wanted) in [
             ("Node,RBAC", Ok(vec![Mode::Node, Mode::Rbac])),
             ("AlwaysAllow", Ok(vec![Mode::AlwaysAllow])),
-            ("RBAC,Webhook", Err(BadModes::Unknown("Webhook".to_owned()))),
+            ("RBAC,Webhook,ABAC", Ok(vec![Mode::Rbac, Mode::Webhook, Mode::Abac])),
+            ("RBAC,Rules", Err(BadModes::Unknown("Rules".to_owned()))),
             ("RBAC,RBAC", Err(BadModes::Twice("RBAC".to_owned()))),
             ("", Err(BadModes::None)),
         ] {

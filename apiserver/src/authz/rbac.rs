@@ -225,4 +225,6 @@ fn unreadable<T: Default>(namespace: &str, name: &str, error: &serde_json::Error
 }
 
 #[cfg(test)]
+mod naive;
+#[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ use api_types::{
 };
 
 use super::{Item, Rule, Step, update_unless_same};
+use crate::{authn::front_proxy::FrontProxy, tls::files};
 
 /// What the objects depend on.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub struct Cluster<'a> {
     pub versions: &'a [GroupVersion],
     /// The authorities of client certificates, in PEM form, for extension servers.
     pub client_authorities: Option<&'a str>,
+    /// The proxies in front whose word about callers counts, for extension servers.
+    pub front_proxy: Option<&'a FrontProxy>,
     /// What time it is.
     pub now: Timestamp,
 }
@@ -103,20 +106,69 @@ pub(super) fn config_maps(cluster: &Cluster<'_>) -> Vec<Item> {
     let tracking =
         map("kube-apiserver-legacy-service-account-token-tracking", json!({"since": today}), Rule::IfMissing);
     // Where extension servers learn whose client certificates they may believe.
-    let authorities = cluster
-        .client_authorities
-        .map(|pem| map("extension-apiserver-authentication", json!({"client-ca-file": pem}), Rule::Data));
-    std::iter::once(tracking).chain(authorities).collect()
+    let mut known = Map::new();
+    if let Some(pem) = cluster.client_authorities {
+        known.insert("client-ca-file".to_owned(), pem.into());
+    }
+    if let Some(FrontProxy { authorities, allowed_names, headers }) = cluster.front_proxy {
+        let pem: String = authorities.certificates().iter().map(files::to_pem).collect();
+        known.insert("requestheader-client-ca-file".to_owned(), pem.into());
+        for (key, values) in [
+            ("requestheader-username-headers", &headers.username),
+            ("requestheader-uid-headers", &headers.uid),
+            ("requestheader-group-headers", &headers.group),
+            ("requestheader-extra-headers-prefix", &headers.extra_prefix),
+            ("requestheader-allowed-names", allowed_names),
+        ] {
+            // The uid came later than the others: readers take its absence for none.
+            if !(values.is_empty() && key == "requestheader-uid-headers") {
+                known.insert(key.to_owned(), json!(values).to_string().into());
+            }
+        }
+    }
+    let known = (!known.is_empty()).then(|| {
+        map("extension-apiserver-authentication", Value::Object(known), Rule::Authentication).recurring()
+    });
+    std::iter::once(tracking).chain(known).collect()
 }
 
-/// What to do about a ConfigMap, given how it is.
-pub(super) fn reconcile_data(existing: &Value, wanted: &Value) -> Step {
+/// What to do about what extension servers are told, given how it is: another server may know authorities that this one does
+/// not, and the other way round.
+pub(super) fn reconcile_authentication(existing: &Value, wanted: &Value) -> Step {
     let mut map = existing.clone();
     let none = Map::new();
     let wanted = wanted.get("data").and_then(Value::as_object).unwrap_or(&none);
     let data = object_at(object_of(&mut map), "data");
     for (key, value) in wanted {
-        data.insert(key.clone(), value.clone());
+        let known = data.get(key).and_then(Value::as_str).unwrap_or_default();
+        let ours = value.as_str().unwrap_or_default();
+        let both = if key.ends_with("-ca-file") { certificates(known, ours) } else { names(known, ours) };
+        data.insert(key.clone(), both.into());
     }
     update_unless_same(existing, map)
+}
+
+/// Certificates in PEM that stand in one or the other, each once.
+fn certificates(one: &str, other: &str) -> String {
+    let mut all = Vec::new();
+    for certificate in [one, other].iter().filter_map(|pem| files::certificates_in(pem.as_bytes())).flatten()
+    {
+        if !all.contains(&certificate) {
+            all.push(certificate);
+        }
+    }
+    if all.is_empty() { other.to_owned() } else { all.iter().map(files::to_pem).collect() }
+}
+
+/// Lists of names, in JSON, the same way.
+fn names(one: &str, other: &str) -> String {
+    let mut all: Vec<String> = Vec::new();
+    for name in
+        [one, other].iter().filter_map(|text| serde_json::from_str::<Vec<String>>(text).ok()).flatten()
+    {
+        if !all.contains(&name) {
+            all.push(name);
+        }
+    }
+    json!(all).to_string()
 }

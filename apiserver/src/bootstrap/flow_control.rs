@@ -145,22 +145,29 @@ fn schemas() -> Vec<(&'static str, Value)> {
 /// The status of a flow schema: whether the priority level that it leads to is there.
 pub fn schema_status(spec: &Value, level_exists: bool, now: Timestamp) -> Value {
     let level = spec.pointer("/priorityLevelConfiguration/name").and_then(Value::as_str).unwrap_or_default();
-    let level = api_types::field::go_quote(level);
-    let (status, reason, what) = if level_exists {
-        ("False", "Found", "it exists")
-    } else {
-        ("True", "NotFound", "there is no such object")
-    };
-    let article = if level_exists { "and" } else { "but" };
+    let (status, reason, message) = dangling(level, level_exists);
     json!({"conditions": [{
         "type": "Dangling",
         "status": status,
         "lastTransitionTime": super::cluster::whole_seconds(now),
         "reason": reason,
-        "message": format!(
-            "This FlowSchema references the PriorityLevelConfiguration object named {level} {article} {what}"
-        ),
+        "message": message,
     }]})
+}
+
+/// Status, reason and message of the condition that tells it.
+pub fn dangling(level: &str, level_exists: bool) -> (&'static str, &'static str, String) {
+    let (status, reason, what) = if level_exists {
+        ("False", "Found", "and it exists")
+    } else {
+        ("True", "NotFound", "but there is no such object")
+    };
+    let level = api_types::field::go_quote(level);
+    (
+        status,
+        reason,
+        format!("This FlowSchema references the PriorityLevelConfiguration object named {level} {what}"),
+    )
 }
 
 /// What to do about one of them, given how it is.

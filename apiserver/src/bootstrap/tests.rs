@@ -19,6 +19,7 @@ fn all(versions: &[GroupVersion]) -> BTreeMap<String, Item> {
         node_port: 0,
         versions,
         client_authorities: Some("PEM"),
+        front_proxy: None,
         now: "2026-07-01T00:00:00.5Z".parse().unwrap(),
     };
     items(&cluster)
@@ -281,9 +282,13 @@ fn a_second_range_is_added_and_other_keys_are_left() {
     assert_eq!(wanted.step(Some(&old)), Step::Keep);
 
     let key = "configmaps/kube-system/extension-apiserver-authentication";
-    let existing = json!({"data": {"client-ca-file": "OLD", "requestheader-client-ca-file": "X"}});
+    let existing = json!({"data": {"client-ca-file": "OLD", "requestheader-allowed-names": "[\"other\"]"}});
     let Step::Update(updated) = step(key, &existing) else { panic!("an update") };
-    assert_eq!(updated["data"], json!({"client-ca-file": "PEM", "requestheader-client-ca-file": "X"}));
+    assert_eq!(
+        updated["data"],
+        json!({"client-ca-file": "PEM", "requestheader-allowed-names": "[\"other\"]"})
+    );
+    assert_eq!(step(key, &updated), Step::Keep);
     assert_eq!(
         object("configmaps/kube-system/kube-apiserver-legacy-service-account-token-tracking")["data"],
         json!({"since": "2026-07-01"})

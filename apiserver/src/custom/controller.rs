@@ -136,7 +136,12 @@ impl Definitions {
     fn take(&self, server: &Arc<Server>, changes: Vec<(String, Option<Arc<Definition>>)>) {
         let mut guard = self.state.lock();
         let state = &mut *guard;
+        let mut versions = BTreeSet::new();
         for (name, now) in &changes {
+            for definition in state.known.get(name).into_iter().chain(now) {
+                let group = &definition.group;
+                versions.extend(definition.versions.iter().map(|it| (group.clone(), it.name.clone())));
+            }
             match now {
                 Some(definition) => {
                     let older = |known: &Arc<Definition>| known.revision() <= definition.revision();
@@ -150,6 +155,7 @@ impl Definitions {
         state.queue.extend(changes.iter().map(|(name, _)| name.clone()));
         state.serving.adopt(server, changes);
         drop(guard);
+        server.aggregation.definitions_changed(versions);
         self.seen.update(|seen| *seen += 1);
         self.queued.update(|queued| *queued += 1);
     }
@@ -201,6 +207,13 @@ impl Definitions {
     /// The definition as it is known now.
     pub(super) fn get(&self, name: &str) -> Option<Arc<Definition>> {
         self.state.lock().known.get(name).cloned()
+    }
+
+    /// Whether any definition serves that version of its group.
+    pub(crate) fn serve(&self, group: &str, version: &str) -> bool {
+        let state = self.state.lock();
+        let mut versions = state.serving.group(group).flat_map(|definition| &definition.versions);
+        versions.any(|it| it.served && it.name == version)
     }
 
     fn enqueue(&self, names: impl IntoIterator<Item = String>) {
@@ -345,8 +358,9 @@ pub(super) async fn rewrite(
         options: Value::Null,
         warnings: Warnings::default(),
         answers: super::ownership::Answers::default(),
+        audit: crate::audit::Record::default(),
     };
-    let plan = Plan { part: Part::Status, create_missing: false, uid_precondition: false, owned: false };
+    let plan = Plan::of(Part::Status);
     let read = |object: &Value| {
         Definition::read(&Bytes::from(wire::json::encode_untyped(object))).map_err(Status::internal)
     };

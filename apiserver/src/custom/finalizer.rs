@@ -151,5 +151,6 @@ fn call(server: &Server, served: &Arc<Served>, namespace: &str, name: &str) -> C
         options: Value::Null,
         warnings: Warnings::default(),
         answers: super::ownership::Answers::default(),
+        audit: crate::audit::Record::default(),
     }
 }

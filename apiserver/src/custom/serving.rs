@@ -166,8 +166,10 @@ impl Serving {
         let mut groups_gone = Vec::new();
         for (group, versions) in touched {
             for version in versions {
-                // What is built in is described as such.
-                if server.documents.is_built_in(group, version) {
+                // What is built in, or another server's, is described as such.
+                if server.documents.is_built_in(group, version)
+                    || server.aggregation.is_elsewhere(group, version)
+                {
                     continue;
                 }
                 let established = self.group(group).filter(|it| it.is("Established"));

@@ -40,6 +40,12 @@ impl Query {
         self.get(name).is_some_and(|value| !value.eq_ignore_ascii_case("false") && value != "0")
     }
 
+    /// How long the client would wait, if it says so in a way that can be read.
+    pub fn timeout(&self) -> Option<std::time::Duration> {
+        let text = self.get("timeout").filter(|text| !text.is_empty())?;
+        std::time::Duration::try_from(text.parse::<jiff::SignedDuration>().ok()?).ok()
+    }
+
     /// Finds that `timeout`, if given, is a duration as Go writes them.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use axum::body::Body;
 use http::Request;
 use hyper::{body::Incoming, service::service_fn};
@@ -14,11 +15,12 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Notify, Semaphore},
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::{identity::PeerCertificates, server::Server};
+use super::cork::{self, Corked, Gate};
+use crate::{audit::record::Peer, identity::PeerCertificates, server::Server};
 
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -26,13 +28,32 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const CONNECTIONS_MAX: usize = 20_000;
 /// How many bytes the headers of one request may take.
 const HEADERS_MAX: u32 = 1024 * 1024;
-/// How many streams one HTTP/2 connection may have: as many watches as a controller opens, and then some.
-const STREAMS_MAX: u32 = 1000;
+/// How long a client may take for the head of a request, which is also how long an HTTP/1 connection may do nothing.
+const HEAD: Duration = Duration::from_secs(32);
+/// How many headers one request may have.
+const HEADERS: usize = 512;
 /// How many streams a client may open and cancel again before the server takes it for an attack; client-go cancels
 /// hundreds of watches at once.
 const RESETS_MAX: usize = 10_000;
+/// What connections may do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// How many streams one HTTP/2 connection may have.
+    pub streams_max: u32,
+    /// Which part of HTTP/2 requests is the last of its connection, so that clients spread over several servers.
+    pub goaway_chance: f64,
+}
+
 /// How long connections may take to finish what they have in hand when the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
+
+// === impl Limits ===
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { streams_max: 1000, goaway_chance: 0.0 }
+    }
+}
 
 /// A socket to serve on.
 ///
@@ -53,8 +74,12 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// Serves until the server's tasks are told to stop, then drains.
-pub async fn run(server: Arc<Server>, listener: TcpListener, tls: Arc<rustls::ServerConfig>) {
-    let acceptor = TlsAcceptor::from(tls);
+pub async fn run(
+    server: Arc<Server>,
+    listener: TcpListener,
+    tls: Arc<ArcSwap<rustls::ServerConfig>>,
+    limits: Limits,
+) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let stopping = server.runtime.tasks.stopping();
     let connections = server.runtime.tasks.child();
@@ -67,15 +92,15 @@ pub async fn run(server: Arc<Server>, listener: TcpListener, tls: Arc<rustls::Se
                 tokio::select! {
                     biased;
                     () = stopping.cancelled() => break,
-                    accepted = listener.accept() => accepted.map(|(stream, _)| (slot, stream)),
+                    accepted = listener.accept() => accepted.map(|accepted| (slot, accepted)),
                 }
             }
         };
         match accepted {
-            Ok((slot, stream)) => {
-                let (server, acceptor) = (Arc::clone(&server), acceptor.clone());
+            Ok((slot, (stream, peer))) => {
+                let (server, acceptor) = (Arc::clone(&server), TlsAcceptor::from(tls.load_full()));
                 connections.spawn_draining("connection", async move {
-                    connection(server, acceptor, stream).await;
+                    connection(server, acceptor, stream, (Peer(peer), limits)).await;
                     drop(slot);
                 });
             }
@@ -90,19 +115,36 @@ pub async fn run(server: Arc<Server>, listener: TcpListener, tls: Arc<rustls::Se
     connections.drain(DRAIN).await;
 }
 
-async fn connection(server: Arc<Server>, acceptor: TlsAcceptor, stream: TcpStream) {
+async fn connection(
+    server: Arc<Server>,
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    (peer, limits): (Peer, Limits),
+) {
     // A small answer must not wait for the acknowledgement of the one before.
     let _best_effort = stream.set_nodelay(true);
     let stopping = server.runtime.tasks.stopping();
-    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await else { return };
+    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(Gate::new(stream))).await else {
+        return;
+    };
     let certificate = stream.get_ref().1.peer_certificates().map(|chain| {
         PeerCertificates(chain.iter().map(|certificate| certificate.clone().into_owned()).collect())
     });
+    let (stream, handle) = Corked::new(stream);
+    let goodbye = Arc::new(Notify::new());
+    let goes_away = Arc::clone(&goodbye);
     let service = service_fn(move |request: Request<Incoming>| {
         let server = Arc::clone(&server);
+        if limits.goaway_chance > 0.0
+            && request.version() == http::Version::HTTP_2
+            && server.runtime.random.fraction() < limits.goaway_chance
+        {
+            goes_away.notify_one();
+        }
         let certificate = certificate.clone();
         async move {
             let mut request = request.map(Body::new);
+            request.extensions_mut().insert(peer);
             if let Some(certificate) = certificate {
                 request.extensions_mut().insert(certificate);
             }
@@ -113,8 +155,8 @@ async fn connection(server: Arc<Server>, acceptor: TlsAcceptor, stream: TcpStrea
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(30))
-        .max_headers(512)
+        .header_read_timeout(HEAD)
+        .max_headers(HEADERS)
         .max_buf_size(HEADERS_MAX as usize);
     builder
         .http2()
@@ -122,19 +164,19 @@ async fn connection(server: Arc<Server>, acceptor: TlsAcceptor, stream: TcpStrea
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20))
         .max_header_list_size(HEADERS_MAX)
-        .max_concurrent_streams(STREAMS_MAX)
+        .max_concurrent_streams(limits.streams_max)
         .max_pending_accept_reset_streams(RESETS_MAX)
         .max_local_error_reset_streams(RESETS_MAX)
         .initial_stream_window_size(256 * 1024)
         .initial_connection_window_size(1024 * 1024);
     let graceful = GracefulShutdown::new();
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-    let connection = graceful.watch(connection);
+    let connection = cork::together(graceful.watch(connection), handle);
     tokio::pin!(connection);
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
-        () = stopping.cancelled() => {
+        () = async { tokio::select! { biased; () = stopping.cancelled() => {}, () = goodbye.notified() => {} } } => {
             let shutdown = graceful.shutdown();
             let (ended, ()) = tokio::join!(connection, shutdown);
             ended

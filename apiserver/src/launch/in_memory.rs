@@ -4,6 +4,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use runtime::Runtime;
@@ -11,9 +12,13 @@ use store::{Backend, Memory};
 
 use crate::{
     admission::Selection,
-    authn::keys::{PublicKeys, SigningKey},
+    audit,
+    authn::{
+        authenticator::Outside,
+        keys::{PublicKeys, SigningKey},
+    },
     authz::mode,
-    identity,
+    fairness, identity,
     server::{Config, Server},
     tls::authority::Authority,
 };
@@ -31,19 +36,41 @@ pub async fn in_memory(runtime: &Runtime) -> anyhow::Result<Arc<Server>> {
 /// # Errors
 /// Trouble with the store.
 pub async fn over(backend: Arc<dyn Backend>, runtime: &Runtime) -> anyhow::Result<Arc<Server>> {
-    start(backend, runtime, Selection::default()).await
+    start(backend, runtime, Selection::default(), None, fairness::Config::default()).await
 }
 
 /// As [`in_memory`], with these admission plugins.
 #[cfg(test)]
 pub(crate) async fn in_memory_with(runtime: &Runtime, admission: Selection) -> anyhow::Result<Arc<Server>> {
-    start(Arc::new(Memory::new(&runtime.tasks)), runtime, admission).await
+    let backend = Arc::new(Memory::new(&runtime.tasks));
+    start(backend, runtime, admission, None, fairness::Config::default()).await
+}
+
+/// As [`in_memory`], with requests put on record.
+#[cfg(test)]
+pub(crate) async fn in_memory_audited(
+    runtime: &Runtime,
+    audit: Option<audit::Setup>,
+) -> anyhow::Result<Arc<Server>> {
+    let backend = Arc::new(Memory::new(&runtime.tasks));
+    start(backend, runtime, Selection::default(), audit, fairness::Config::default()).await
+}
+
+/// As [`in_memory`], with these limits.
+#[cfg(test)]
+pub(crate) async fn in_memory_limited(
+    runtime: &Runtime,
+    limits: fairness::Config,
+) -> anyhow::Result<Arc<Server>> {
+    start(Arc::new(Memory::new(&runtime.tasks)), runtime, Selection::default(), None, limits).await
 }
 
 async fn start(
     backend: Arc<dyn Backend>,
     runtime: &Runtime,
     admission: Selection,
+    audit: Option<audit::Setup>,
+    fairness: fairness::Config,
 ) -> anyhow::Result<Arc<Server>> {
     let config = Config {
         modes: mode::parse("Node,RBAC")?,
@@ -52,6 +79,13 @@ async fn start(
         advertise: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 6443),
         allow_privileged: true,
         admission,
+        audit,
+        fairness,
+        request_timeout: Duration::from_secs(60),
+        watch_timeout: Duration::from_secs(1800),
+        livez_grace: Duration::ZERO,
+        encryption: None,
+        aggregation: crate::aggregation::Config::default(),
     };
     let server = Server::new(config, identity(runtime)?, backend, runtime.clone());
     server.start().await.map_err(|status| anyhow::anyhow!("the server cannot start: {status}"))?;
@@ -71,6 +105,7 @@ fn identity(runtime: &Runtime) -> anyhow::Result<identity::Config> {
         public_keys,
         issuers: vec![issuer.clone()],
         audiences: vec![issuer],
-        anonymous: true,
+        outside: Outside::default(),
+        anonymous: true.into(),
     })
 }

@@ -1,6 +1,6 @@
 //! Counts one request from its first byte to the last byte of its answer.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::body::Body;
 use http::{Method, Request};
@@ -22,10 +22,15 @@ pub struct Count {
     info: RequestInfo,
     apply: bool,
     dry_run: bool,
+    timeout: Option<Duration>,
     begun: Instant,
     // Held until the answer is on its way.
     _serving: Option<Serving>,
 }
+
+/// Marks an answer that does not say what became of the request, but that the server protected itself.
+#[derive(Clone, Copy, Debug)]
+pub struct SelfDefence;
 
 // === impl Count ===
 
@@ -46,11 +51,18 @@ impl Count {
         Self {
             server: Arc::clone(server),
             apply,
+            timeout: query.timeout(),
             dry_run: query.get("dryRun").is_some_and(|value| !value.is_empty()),
             begun: Instant::now(),
             info,
             _serving: serving,
         }
+    }
+
+    /// How long the request may take: no more than `max`, less if it says so itself. No bound for those that last.
+    pub fn limit(&self, max: Duration) -> Option<Duration> {
+        let own = self.timeout.filter(|own| !own.is_zero());
+        (!self.info.is_long_running()).then(|| own.map_or(max, |own| own.min(max)))
     }
 
     /// Ends with the head of the answer, or, for requests that last, with the end of its body.
@@ -67,6 +79,9 @@ impl Count {
             ..Outcome::default()
         };
         self.server.metrics.requests.answered(labels, outcome);
+        if answer.extensions().get::<SelfDefence>().is_some() {
+            self.server.metrics.requests.terminated(labels, outcome.code);
+        }
         if !self.info.is_long_running() {
             return answer;
         }

@@ -10,9 +10,11 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use api_types::field::go_quote;
+use tokio::time::Instant;
 
 use super::metrics::Slis;
 
@@ -29,6 +31,9 @@ pub enum Endpoint {
 
 /// All three.
 pub const EVERYWHERE: &[Endpoint] = &[Endpoint::Healthz, Endpoint::Livez, Endpoint::Readyz];
+
+const EXCEPT_LIVEZ: &[Endpoint] = &[Endpoint::Healthz, Endpoint::Readyz];
+const LIVE: &[Endpoint] = &[Endpoint::Livez];
 
 /// Only the one that says whether to send requests.
 pub const READY: &[Endpoint] = &[Endpoint::Readyz];
@@ -104,11 +109,15 @@ impl Health {
     }
 
     /// A check `poststarthook/NAME` that fails until the hook is done.
-    pub fn hook(&mut self, name: &str) -> Hook {
+    /// Whether the server lives is not asked of it for the time of `grace`.
+    pub fn hook(&mut self, name: &str, grace: Duration) -> Hook {
         let hook = Hook::default();
+        let verdict = |done: &Hook| if done.is_done() { Ok(()) } else { Err("not finished".to_owned()) };
+        let (done, begun) = (hook.clone(), Instant::now());
+        self.add(format!("poststarthook/{name}"), EXCEPT_LIVEZ, move || verdict(&done));
         let done = hook.clone();
-        self.add(format!("poststarthook/{name}"), EVERYWHERE, move || {
-            if done.0.load(Ordering::Acquire) { Ok(()) } else { Err("not finished".to_owned()) }
+        self.add(format!("poststarthook/{name}"), LIVE, move || {
+            if begun.elapsed() < grace { Ok(()) } else { verdict(&done) }
         });
         hook
     }
@@ -196,6 +205,11 @@ impl fmt::Debug for Health {
 // === impl Hook ===
 
 impl Hook {
+    /// Whether it is.
+    pub fn is_done(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
     /// It is done; done it stays.
     pub fn done(&self) {
         self.0.store(true, Ordering::Release);
@@ -261,7 +275,7 @@ mod tests {
     #[test]
     fn a_hook_fails_until_it_is_done() {
         let mut health = Health::new(super::super::metrics::Metrics::new().slis);
-        let hook = health.hook("rbac/bootstrap-roles");
+        let hook = health.hook("rbac/bootstrap-roles", Duration::ZERO);
         assert_eq!(health.answer(Endpoint::Healthz, false, []).code, 500);
         hook.done();
         assert_eq!(health.answer(Endpoint::Healthz, false, []).code, 200);

@@ -159,6 +159,26 @@ pub struct Flow {
     pub executing: IntGaugeVec,
     /// `priority_level`, `flow_schema`
     pub executing_seats: IntGaugeVec,
+    /// Likewise.
+    pub in_queue_seats: IntGaugeVec,
+    /// `request_kind`
+    pub in_queue_by_kind: IntGaugeVec,
+    /// `priority_level`, `flow_schema`; how many waited in a queue after each came
+    pub queue_length: HistogramVec,
+    /// Likewise; how many seats a request was taken to need
+    pub estimated_seats: HistogramVec,
+    /// Likewise; how many watched what a request wrote
+    pub watchers: HistogramVec,
+    /// `priority_level`; virtual time, in seat-seconds
+    pub progress: GaugeVec,
+    /// `priority_level`
+    pub lower_limit_seats: IntGaugeVec,
+    /// `priority_level`
+    pub upper_limit_seats: IntGaugeVec,
+    /// Which part of what it could use each level gets.
+    pub fair_fraction: Gauge,
+    /// What levels could use.
+    pub demand: Demand,
     /// `priority_level`
     pub nominal_limit_seats: IntGaugeVec,
     /// `priority_level`
@@ -167,6 +187,21 @@ pub struct Flow {
     pub wait: HistogramVec,
     /// `priority_level`, `flow_schema`, `type`; seconds
     pub execution: HistogramVec,
+}
+
+/// How many seats priority levels could have used, each by `priority_level`.
+#[derive(Clone, Debug)]
+pub struct Demand {
+    /// At most.
+    pub high_watermark: GaugeVec,
+    /// On average.
+    pub average: GaugeVec,
+    /// The standard deviation.
+    pub deviation: GaugeVec,
+    /// What is expected from now on.
+    pub smoothed: GaugeVec,
+    /// What each should get if there were enough.
+    pub target: GaugeVec,
 }
 
 /// What is let in.
@@ -178,6 +213,37 @@ pub struct Admission {
     webhook_requests: IntCounterVec,
     webhook_rejections: IntCounterVec,
     webhook_fail_open: IntCounterVec,
+    condition_errors: IntCounterVec,
+    condition_exclusions: IntCounterVec,
+    condition_durations: HistogramVec,
+    validating_checks: IntCounterVec,
+    validating_durations: HistogramVec,
+    mutating_checks: IntCounterVec,
+    mutating_durations: HistogramVec,
+}
+
+/// Whose match conditions these are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConditionLabels<'a> {
+    /// The name of the webhook or policy.
+    pub name: &'a str,
+    /// `webhook` or `policy`.
+    pub kind: &'a str,
+    /// `admit` or `validating` for webhooks, `validate` for policies of both sorts.
+    pub of: &'a str,
+    /// `CREATE`, `UPDATE`, `DELETE`, `CONNECT`.
+    pub operation: &'a str,
+}
+
+/// One look of a policy at a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PolicyLabels<'a> {
+    /// The policy.
+    pub policy: &'a str,
+    /// Its binding.
+    pub binding: &'a str,
+    /// `no_error`, `compile_error`, `out_of_budget`, `invalid_error`.
+    pub error: &'a str,
 }
 
 /// One answer of an admission controller or webhook.
@@ -198,6 +264,8 @@ pub struct AdmissionLabels<'a> {
 pub struct Audit {
     /// Events given to the backends.
     pub events: IntCounter,
+    /// By `plugin`: events that were lost.
+    pub errors: IntCounterVec,
     /// By `level`: one a request.
     pub levels: IntCounterVec,
     /// Requests refused because they could not be put on record.
@@ -260,11 +328,19 @@ impl Maker<'_> {
         self.register(GaugeVec::new(Opts::new(name, help), labels))
     }
 
+    fn real_gauge(&self, name: &str, help: &str) -> Gauge {
+        self.register(Gauge::new(name, help))
+    }
+
     fn histograms(&self, name: &str, help: &str, labels: &[&str], buckets: Vec<f64>) -> HistogramVec {
         self.register(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets), labels))
     }
 }
 
+/// Bucket bounds of expressions of policies, in seconds.
+const POLICY: &[f64] = &[0.000_000_5, 0.001, 0.01, 0.1, 1.0];
+/// The same for match conditions.
+const CONDITION: &[f64] = &[0.001, 0.005, 0.01, 0.025, 0.1, 0.2, 0.25];
 /// Bucket bounds of request latencies, in seconds: fine where the service level objectives are.
 const LATENCY: &[f64] = &[
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0,
@@ -505,7 +581,7 @@ impl Requests {
 
 /// Sizes as Prometheus has them.
 #[expect(clippy::cast_precision_loss, reason = "sizes far beyond what is counted exactly do not occur")]
-fn real(bytes: usize) -> f64 {
+pub(crate) fn real(bytes: usize) -> f64 {
     bytes as f64
 }
 
@@ -614,6 +690,7 @@ impl Authorization {
 impl Flow {
     fn new(make: &Maker<'_>) -> Self {
         let of_flow = &["priority_level", "flow_schema"];
+        let of_level = &["priority_level"];
         Self {
             dispatched: make.counters(
                 "apiserver_flowcontrol_dispatched_requests_total",
@@ -640,6 +717,80 @@ impl Flow {
                 "[BETA] Seats that requests being served take.",
                 of_flow,
             ),
+            in_queue_seats: make.gauges(
+                "apiserver_flowcontrol_current_inqueue_seats",
+                "[ALPHA] Seats that requests that wait will take.",
+                of_flow,
+            ),
+            in_queue_by_kind: make.gauges(
+                "apiserver_current_inqueue_requests",
+                "[ALPHA] Requests that wait, when this was asked.",
+                &["request_kind"],
+            ),
+            queue_length: make.histograms(
+                "apiserver_flowcontrol_request_queue_length_after_enqueue",
+                "[ALPHA] How many waited in a queue after a request came to it.",
+                of_flow,
+                vec![0.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0],
+            ),
+            estimated_seats: make.histograms(
+                "apiserver_flowcontrol_work_estimated_seats",
+                "[ALPHA] Seats that a request was taken to need.",
+                of_flow,
+                vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 100.0],
+            ),
+            watchers: make.histograms(
+                "apiserver_flowcontrol_watch_count_samples",
+                "[ALPHA] Watches of what a request wrote.",
+                of_flow,
+                vec![0.0, 1.0, 10.0, 100.0, 1000.0, 10000.0],
+            ),
+            progress: make.real_gauges(
+                "apiserver_flowcontrol_current_r",
+                "[ALPHA] Seat-seconds that a queue which was never empty would have had.",
+                of_level,
+            ),
+            lower_limit_seats: make.gauges(
+                "apiserver_flowcontrol_lower_limit_seats",
+                "[ALPHA] Seats that a priority level does not lend.",
+                of_level,
+            ),
+            upper_limit_seats: make.gauges(
+                "apiserver_flowcontrol_upper_limit_seats",
+                "[ALPHA] Seats that a priority level has when it has borrowed all it may.",
+                of_level,
+            ),
+            fair_fraction: make.real_gauge(
+                "apiserver_flowcontrol_seat_fair_frac",
+                "[ALPHA] Which part of what it could use each priority level gets.",
+            ),
+            demand: Demand {
+                high_watermark: make.real_gauges(
+                    "apiserver_flowcontrol_demand_seats_high_watermark",
+                    "[ALPHA] Seats a priority level could have used lately, at most.",
+                    of_level,
+                ),
+                average: make.real_gauges(
+                    "apiserver_flowcontrol_demand_seats_average",
+                    "[ALPHA] The same on average.",
+                    of_level,
+                ),
+                deviation: make.real_gauges(
+                    "apiserver_flowcontrol_demand_seats_stdev",
+                    "[ALPHA] Its standard deviation.",
+                    of_level,
+                ),
+                smoothed: make.real_gauges(
+                    "apiserver_flowcontrol_demand_seats_smoothed",
+                    "[ALPHA] The same over a longer time.",
+                    of_level,
+                ),
+                target: make.real_gauges(
+                    "apiserver_flowcontrol_target_seats",
+                    "[ALPHA] Seats a priority level should get if there were enough.",
+                    of_level,
+                ),
+            },
             nominal_limit_seats: make.gauges(
                 "apiserver_flowcontrol_nominal_limit_seats",
                 "[BETA] Seats that a priority level has by its configuration.",
@@ -671,6 +822,7 @@ impl Flow {
 impl Admission {
     fn new(make: &Maker<'_>) -> Self {
         let named = &["name", "type", "operation", "rejected"];
+        let condition = &["name", "kind", "type", "operation"];
         Self {
             controllers: make.histograms(
                 "apiserver_admission_controller_admission_duration_seconds",
@@ -705,7 +857,78 @@ impl Admission {
                 "[ALPHA] Failures to call admission webhooks that were passed over.",
                 &["name", "type"],
             ),
+            condition_errors: make.counters(
+                "apiserver_admission_match_condition_evaluation_errors_total",
+                "[ALPHA] Match conditions of webhooks and policies that went wrong.",
+                condition,
+            ),
+            condition_exclusions: make.counters(
+                "apiserver_admission_match_condition_exclusions_total",
+                "[ALPHA] Writes that webhooks were not asked about, by their match conditions.",
+                condition,
+            ),
+            condition_durations: make.histograms(
+                "apiserver_admission_match_condition_evaluation_seconds",
+                "[ALPHA] Seconds that match conditions took that did not all hold.",
+                condition,
+                CONDITION.to_vec(),
+            ),
+            validating_checks: make.counters(
+                "apiserver_validating_admission_policy_check_total",
+                "[BETA] Validations of policies that did not hold or went wrong, by what was done about it.",
+                &["policy", "policy_binding", "error_type", "enforcement_action"],
+            ),
+            validating_durations: make.histograms(
+                "apiserver_validating_admission_policy_check_duration_seconds",
+                "[BETA] Seconds that those validations took.",
+                &["policy", "policy_binding", "error_type", "enforcement_action"],
+                POLICY.to_vec(),
+            ),
+            mutating_checks: make.counters(
+                "apiserver_mutating_admission_policy_check_total",
+                "[ALPHA] Mutations of policies that were carried out or went wrong.",
+                &["policy", "policy_binding", "error_type"],
+            ),
+            mutating_durations: make.histograms(
+                "apiserver_mutating_admission_policy_check_duration_seconds",
+                "[ALPHA] Seconds that those mutations took.",
+                &["policy", "policy_binding", "error_type"],
+                POLICY.to_vec(),
+            ),
         }
+    }
+
+    /// Match conditions were evaluated; so many of them went wrong. How long that took is told if they did not all hold.
+    pub fn conditions(&self, labels: ConditionLabels<'_>, errors: usize, elapsed: Option<Duration>) {
+        let labels = labels.values();
+        if errors > 0 {
+            let errors = u64::try_from(errors).unwrap_or(u64::MAX);
+            self.condition_errors.with_label_values(&labels).inc_by(errors);
+        }
+        if let Some(elapsed) = elapsed {
+            self.condition_durations.with_label_values(&labels).observe(elapsed.as_secs_f64());
+        }
+    }
+
+    /// A webhook is not asked because of its match conditions.
+    pub fn excluded(&self, labels: ConditionLabels<'_>) {
+        self.condition_exclusions.with_label_values(&labels.values()).inc();
+    }
+
+    /// A validation did not hold, or could not be told. `action`: `allow`, `deny`, `warn`, `audit`.
+    pub fn validated(&self, labels: PolicyLabels<'_>, action: &str, elapsed: Duration) {
+        let PolicyLabels { policy, binding, error } = labels;
+        let labels = [policy, binding, error, action];
+        self.validating_checks.with_label_values(&labels).inc();
+        self.validating_durations.with_label_values(&labels).observe(elapsed.as_secs_f64());
+    }
+
+    /// A policy changed an object, left it as it was, or could not tell.
+    pub fn mutated(&self, labels: PolicyLabels<'_>, elapsed: Duration) {
+        let PolicyLabels { policy, binding, error } = labels;
+        let labels = [policy, binding, error];
+        self.mutating_checks.with_label_values(&labels).inc();
+        self.mutating_durations.with_label_values(&labels).observe(elapsed.as_secs_f64());
     }
 
     /// A controller said what it thinks.
@@ -751,6 +974,12 @@ impl<'a> AdmissionLabels<'a> {
     }
 }
 
+impl<'a> ConditionLabels<'a> {
+    fn values(self) -> [&'a str; 4] {
+        [self.name, self.kind, self.of, self.operation]
+    }
+}
+
 // === impl Audit ===
 
 impl Audit {
@@ -759,6 +988,11 @@ impl Audit {
             events: make.counter(
                 "apiserver_audit_event_total",
                 "[ALPHA] Audit events that were made and given to the backends.",
+            ),
+            errors: make.counters(
+                "apiserver_audit_error_total",
+                "[ALPHA] Audit events that were lost, by the backend that lost them.",
+                &["plugin"],
             ),
             levels: make.counters(
                 "apiserver_audit_level_total",

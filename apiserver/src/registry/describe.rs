@@ -67,9 +67,10 @@ fn read(
         }
         (None, None) => stored.clone(),
     };
+    let mut opened = Opened::new(&top);
     let mut fields = Vec::with_capacity(selectable.len());
     for field in selectable {
-        fields.push((field.label, pick(&top, field)?));
+        fields.push((field.label, opened.pick(field)?));
     }
     let header = Header {
         namespace: metadata.namespace.map(|namespace| Arc::from(&*namespace)),
@@ -134,33 +135,72 @@ fn string(json: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((text, rest.strip_prefix(b"\"")?))
 }
 
-/// A field's value; of several paths, the first that has one.
-fn pick(top: &Fields<'_>, field: &SelectableField) -> Result<String, serde_json::Error> {
-    for path in field.path.split('|') {
-        let value = follow(top, path, field.absent)?;
-        if !value.is_empty() {
-            return Ok(value);
-        }
-    }
-    Ok(String::new())
+/// The parts of an object whose fields have been looked for. Most selectable fields are in the same two or three parts, each of
+/// which is cut into its fields once.
+struct Opened<'t, 'a> {
+    top: &'t Fields<'a>,
+    parts: Vec<(&'t str, Fields<'a>)>,
 }
 
-fn follow(top: &Fields<'_>, path: &str, absent: &str) -> Result<String, serde_json::Error> {
-    let absent = || absent.to_owned();
-    let mut steps = path.split('.');
-    let Some(mut at) = steps.next().and_then(|step| top.get(step).copied()) else { return Ok(absent()) };
-    for step in steps {
-        if !at.get().starts_with('{') {
-            return Ok(absent());
+impl<'t, 'a> Opened<'t, 'a> {
+    fn new(top: &'t Fields<'a>) -> Self {
+        Self { top, parts: Vec::new() }
+    }
+
+    /// A field's value; of several paths, the first that has one.
+    fn pick(&mut self, field: &'t SelectableField) -> Result<String, serde_json::Error> {
+        for path in field.path.split('|') {
+            let value = self.follow(path, field.absent)?;
+            if !value.is_empty() {
+                return Ok(value);
+            }
         }
-        let fields: Fields<'_> = serde_json::from_str(at.get())?;
-        match fields.get(step) {
-            Some(next) => at = next,
-            None => return Ok(absent()),
+        Ok(String::new())
+    }
+
+    fn follow(&mut self, path: &'t str, absent: &str) -> Result<String, serde_json::Error> {
+        let found = match path.split_once('.') {
+            None => self.top.get(path).copied(),
+            Some((part, rest)) => {
+                let Some(fields) = self.part(part)? else { return Ok(absent.to_owned()) };
+                descend(fields, rest)?
+            }
+        };
+        match found.map(RawValue::get) {
+            None => Ok(absent.to_owned()),
+            Some(text) if text.starts_with('"') => serde_json::from_str(text),
+            Some(text) => Ok(text.to_owned()),
         }
     }
-    let text = at.get();
-    if text.starts_with('"') { serde_json::from_str(text) } else { Ok(text.to_owned()) }
+
+    /// The fields of a part of the object; None if it has none.
+    fn part(&mut self, name: &'t str) -> Result<Option<&Fields<'a>>, serde_json::Error> {
+        let at = match self.parts.iter().position(|(known, _)| *known == name) {
+            Some(at) => at,
+            None => {
+                let Some(raw) = self.top.get(name) else { return Ok(None) };
+                let Some(fields) = open(raw)? else { return Ok(None) };
+                self.parts.push((name, fields));
+                self.parts.len() - 1
+            }
+        };
+        Ok(self.parts.get(at).map(|(_, fields)| fields))
+    }
+}
+
+/// The fields of a value; None if it is no object.
+fn open(raw: &RawValue) -> Result<Option<Fields<'_>>, serde_json::Error> {
+    if raw.get().starts_with('{') { serde_json::from_str(raw.get()).map(Some) } else { Ok(None) }
+}
+
+fn descend<'a>(fields: &Fields<'a>, path: &str) -> Result<Option<&'a RawValue>, serde_json::Error> {
+    let (step, rest) = path.split_once('.').map_or((path, None), |(step, rest)| (step, Some(rest)));
+    let Some(found) = fields.get(step) else { return Ok(None) };
+    let Some(rest) = rest else { return Ok(Some(*found)) };
+    match open(found)? {
+        Some(inner) => descend(&inner, rest),
+        None => Ok(None),
+    }
 }
 
 #[cfg(test)]

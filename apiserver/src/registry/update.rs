@@ -13,6 +13,7 @@ use super::{
     create::refuse,
     metadata, read, store_failure,
     strategy::{Generation, Part, counts},
+    view::Shown,
 };
 use crate::{
     admission::{Attributes, Operation},
@@ -31,6 +32,15 @@ pub struct Plan {
     pub uid_precondition: bool,
     /// Whether the caller computed the new object's ownership already (server-side apply).
     pub owned: bool,
+    /// As what admission is shown the change; what is shown as another kind is changed as that kind, too.
+    pub shown: Shown,
+}
+
+impl Plan {
+    /// A plain change of a part: of what is there, by whoever asks.
+    pub const fn of(part: Part) -> Self {
+        Self { part, create_missing: false, uid_precondition: false, owned: false, shown: Shown::Itself }
+    }
 }
 
 /// Makes the new object from the old, both in the version they are addressed in and defaulted. May be called again when
@@ -113,7 +123,18 @@ impl Registry {
         let resource = call.served.resource.resource();
         let (revision, old) = (current.revision, Arc::new(current.object));
         let old_served = call.served.serve_borrowed(&old);
-        let mut object = changed(call, change, Some(&old_served)).await?;
+        let mut attributes = Attributes::of(call, Operation::Update, Value::Null, Arc::clone(&old));
+        let mut object = match plan.shown {
+            Shown::As(view) => {
+                let shown = view.show(call, &old_served)?;
+                attributes.kind = view.kind();
+                attributes.object = changed(call, change, Some(&shown)).await?;
+                attributes.old = Arc::new(shown);
+                self.admission.admit(&mut attributes).await?;
+                view.take_back(call, &old_served, std::mem::take(&mut attributes.object))?
+            }
+            Shown::Itself | Shown::Nothing => changed(call, change, Some(&old_served)).await?,
+        };
         metadata::addressed(call, &mut object)?;
         if plan.uid_precondition && !object.uid().is_empty() && object.uid() != old.uid() {
             return Err(precondition(call, object.uid(), old.uid()));
@@ -139,11 +160,12 @@ impl Registry {
         if !plan.owned {
             self.track(call, plan.part, Some(&old_served), &mut object).await?;
         }
-        let mut attributes =
-            Attributes::of(call, Operation::Update, call.served.store(object), Arc::clone(&old));
-        let admitted = self.admission.admit(&mut attributes).await;
-        admitted?;
-        let mut object = std::mem::take(&mut attributes.object);
+        let mut object = call.served.store(object);
+        if let Shown::Itself = plan.shown {
+            attributes.object = object;
+            self.admission.admit(&mut attributes).await?;
+            object = std::mem::take(&mut attributes.object);
+        }
         let claim = self.claim_for_update(call, &mut object, &old).await?;
         let outcome = self.change(call, plan, (revision, &old), object, &mut attributes).await;
         self.settle_claim(claim, matches!(outcome, Ok(Outcome::Written(_)))).await;
@@ -195,9 +217,26 @@ impl Registry {
         if part_counts && counts(kind.generation(), &object, old) {
             object.set_meta("generation", old.generation() + 1);
         }
-        attributes.object = object;
-        self.admission.validate(attributes).await?;
-        let outcome = self.store_changed(call, &mut attributes.object, revision, old).await;
+        match plan.shown {
+            Shown::Nothing => return self.store_changed(call, &mut object, revision, old).await,
+            Shown::Itself => {
+                attributes.object = object;
+                self.admission.validate(attributes).await?;
+                object = std::mem::take(&mut attributes.object);
+            }
+            Shown::As(view) => {
+                // The record of fields is not part of what is judged.
+                let show = |object: &Value| {
+                    let mut shown = view.show(call, &call.served.serve_borrowed(object))?;
+                    shown.set_meta("managedFields", Value::Null);
+                    Ok::<_, Status>(shown)
+                };
+                attributes.object = show(&object)?;
+                attributes.old = Arc::new(show(old)?);
+                self.admission.validate(attributes).await?;
+            }
+        }
+        let outcome = self.store_changed(call, &mut object, revision, old).await;
         self.admission.settle(attributes, matches!(outcome, Ok(Outcome::Written(_)))).await;
         outcome
     }
@@ -216,7 +255,8 @@ impl Registry {
         object.set_meta("resourceVersion", old.resource_version());
         restore_times(old, object);
         // A write that changes nothing takes no revision and wakes nobody.
-        if object == old {
+        // Unless it is kept in another form than it should be.
+        if object == old && (call.dry_run || !self.is_stale(call).await?) {
             return written(object, None);
         }
         if is_last_finalizer(object) {
@@ -246,6 +286,10 @@ impl Registry {
             }
             Err(error) => self.raced(call, &error).await,
         }
+    }
+
+    async fn is_stale(&self, call: &Call) -> Result<bool, Status> {
+        self.backend.is_stale(&call.key(&call.name)).await.map_err(|error| store_failure(&error))
     }
 
     /// Somebody else was first. The change is made again from what they left, which is where a caller who named a

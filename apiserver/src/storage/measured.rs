@@ -2,9 +2,8 @@
 //!
 //! The names stay for the other stores: a dashboard that shows how fast the store is need not know which one it is.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use api_types::kind::GroupResource;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use store::{
@@ -13,15 +12,15 @@ use store::{
 };
 use tokio::time::Instant;
 
-use crate::{observe::metrics::Storage, registry::keys};
+use super::whose::Resources;
+use crate::observe::metrics::Storage;
 
 /// A store, and where it is counted.
 #[derive(Debug)]
 pub(crate) struct Measured {
     backend: Arc<dyn Backend>,
     metrics: Storage,
-    /// The built-in resources by the prefix of their keys.
-    resources: BTreeMap<String, GroupResource>,
+    resources: Resources,
 }
 
 // === impl Measured ===
@@ -29,27 +28,8 @@ pub(crate) struct Measured {
 impl Measured {
     /// The same store, counted.
     pub(crate) fn over(backend: Arc<dyn Backend>, metrics: Storage) -> Arc<dyn Backend> {
-        let resources = crate::resources::all()
-            .into_iter()
-            .filter(|resource| resource.conversion().is_none())
-            .map(|resource| (keys::prefix(&resource.resource()), resource.resource()))
-            .collect();
+        let resources = Resources::built_in();
         Arc::new(Self { backend, metrics, resources })
-    }
-
-    /// Whose key this is: of a built-in resource, or of a custom one, which has its group in its keys.
-    fn resource<'a>(&'a self, key: &'a str) -> (&'a str, &'a str) {
-        let mut slashes = key.match_indices('/').map(|(at, _)| at).skip(2);
-        let prefixes = [slashes.next(), slashes.next()].into_iter().flatten();
-        let found = prefixes.filter_map(|end| self.resources.get(key.get(..=end)?)).next_back();
-        if let Some(resource) = found {
-            return (&resource.group, &resource.resource);
-        }
-        let mut parts = key.split('/').skip(2);
-        match (parts.next(), parts.next()) {
-            (Some(group), Some(resource)) if group.contains('.') => (group, resource),
-            _ => ("", ""),
-        }
     }
 
     async fn time<T>(
@@ -67,10 +47,11 @@ impl Measured {
                 | Error::NoSpace { .. }
                 | Error::TooLarge(_)
                 | Error::Corrupt(_)
+                | Error::Unreadable(_)
                 | Error::Compacted { .. }
                 | Error::Future { .. })
         );
-        let (group, resource) = self.resource(key);
+        let (group, resource) = self.resources.resource(key);
         self.metrics.asked(operation, group, resource, ok, begun.elapsed());
         answer
     }
@@ -101,6 +82,10 @@ impl Backend for Measured {
     fn get(&self, key: &str) -> BoxFuture<'_, Result<Option<Entry>>> {
         let (asked, key) = (self.backend.get(key), key.to_owned());
         Box::pin(async move { self.time("get", &key, asked).await })
+    }
+
+    fn is_stale(&self, key: &str) -> BoxFuture<'_, Result<bool>> {
+        self.backend.is_stale(key)
     }
 
     fn range(&self, range: Range) -> BoxFuture<'_, Result<Page>> {

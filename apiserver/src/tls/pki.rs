@@ -11,6 +11,7 @@ use std::{
 
 use jiff::Timestamp;
 use rcgen::KeyPair;
+use rustls::pki_types::CertificateDer;
 
 use super::{
     Error,
@@ -22,6 +23,21 @@ use crate::authn::user::{MASTERS, node};
 
 /// The subject of the cluster's authority.
 const AUTHORITY_NAME: &str = "kubernetes";
+
+const FRONT_PROXY_AUTHORITY: &str = "front-proxy-ca";
+/// Who the server is to servers of other groups.
+pub const FRONT_PROXY: &str = "front-proxy-client";
+
+/// What the server shows to servers of other groups.
+#[derive(Clone, Debug)]
+pub struct FrontProxy {
+    /// The authority that those should believe.
+    pub authority: CertificateDer<'static>,
+    /// The file of the certificate.
+    pub certificate: PathBuf,
+    /// The file of its key.
+    pub key: PathBuf,
+}
 
 /// The folder and the authority in it.
 #[derive(Debug)]
@@ -85,27 +101,7 @@ impl Pki {
     /// The keys in this folder; makes the folder and the authority at the first start.
     pub fn open(folder: &Path, now: Timestamp) -> Result<Self, Error> {
         files::make_folder(folder)?;
-        let (certificate_file, key_file) = (folder.join("ca.crt"), folder.join("ca.key"));
-        let authority = match (text(&certificate_file)?, text(&key_file)?) {
-            (Some(certificate), Some(key)) => {
-                Authority::from_pem(&certificate_file.display().to_string(), &certificate, &key)?
-            }
-            (None, key) => {
-                // A key alone is left by a crash between the two writes below, or was put there: it is kept.
-                let (authority, issued) = match key {
-                    None => Authority::generate(AUTHORITY_NAME, now)?,
-                    Some(key) => Authority::of_key(AUTHORITY_NAME, &key, now)?,
-                };
-                files::write(&key_file, &issued.key, Access::Owner)?;
-                files::write(&certificate_file, &issued.certificate, Access::Everybody)?;
-                authority
-            }
-            (Some(_), None) => {
-                let what = certificate_file.display().to_string();
-                return Err(Error::unusable(what, "its key, ca.key, is missing"));
-            }
-        };
-        Ok(Self { folder: folder.to_owned(), authority })
+        Ok(Self { folder: folder.to_owned(), authority: authority(folder, "ca", AUTHORITY_NAME, now)? })
     }
 
     /// The cluster's authority.
@@ -125,15 +121,37 @@ impl Pki {
 
     /// A certificate and its key in `<name>.crt` and `<name>.key`: those that are there if they do, or new ones.
     pub fn pair(&self, name: &str, subject: &Subject, now: Timestamp) -> Result<Pair, Error> {
+        self.pair_of(&self.authority, name, subject, now)
+    }
+
+    /// What the server shows to servers of other groups: `front-proxy-client`, of an authority that is good for nothing else.
+    pub fn front_proxy(&self, now: Timestamp) -> Result<FrontProxy, Error> {
+        let authority = authority(&self.folder, FRONT_PROXY_AUTHORITY, FRONT_PROXY_AUTHORITY, now)?;
+        self.pair_of(&authority, FRONT_PROXY, &Subject::client(FRONT_PROXY, None), now)?;
+        Ok(FrontProxy {
+            authority: authority.certificate().clone(),
+            certificate: self.path(&format!("{FRONT_PROXY}.crt")),
+            key: self.path(&format!("{FRONT_PROXY}.key")),
+        })
+    }
+
+    fn pair_of(
+        &self,
+        authority: &Authority,
+        name: &str,
+        subject: &Subject,
+        now: Timestamp,
+    ) -> Result<Pair, Error> {
         let certificate_file = self.path(&format!("{name}.crt"));
         let key_file = self.path(&format!("{name}.key"));
         let kept = match (text(&certificate_file)?, text(&key_file)?) {
-            (Some(certificate), Some(key)) => Some(Issued { certificate, key })
-                .filter(|issued| self.authority.still_good(issued, subject, now)),
+            (Some(certificate), Some(key)) => {
+                Some(Issued { certificate, key }).filter(|issued| authority.still_good(issued, subject, now))
+            }
             _ => None,
         };
         if kept.is_none() {
-            let issued = self.authority.issue(subject, now)?;
+            let issued = authority.issue(subject, now)?;
             files::write(&key_file, &issued.key, Access::Owner)?;
             files::write(&certificate_file, &issued.certificate, Access::Everybody)?;
         }
@@ -185,6 +203,31 @@ impl Pki {
 
     fn kubeconfig(&self, path: &Path, server: &str, subject: Subject, now: Timestamp) -> Result<(), Error> {
         Kubeconfig { cluster: "binnacle", server, subject }.ensure(path, &self.authority, now)
+    }
+}
+
+/// The authority in `<name>.crt` and `<name>.key`; made, if it is not there.
+fn authority(folder: &Path, name: &str, common_name: &str, now: Timestamp) -> Result<Authority, Error> {
+    let (certificate_file, key_file) =
+        (folder.join(format!("{name}.crt")), folder.join(format!("{name}.key")));
+    match (text(&certificate_file)?, text(&key_file)?) {
+        (Some(certificate), Some(key)) => {
+            Authority::from_pem(&certificate_file.display().to_string(), &certificate, &key)
+        }
+        (None, key) => {
+            // A key alone is left by a crash between the two writes below, or was put there: it is kept.
+            let (authority, issued) = match key {
+                None => Authority::generate(common_name, now)?,
+                Some(key) => Authority::of_key(common_name, &key, now)?,
+            };
+            files::write(&key_file, &issued.key, Access::Owner)?;
+            files::write(&certificate_file, &issued.certificate, Access::Everybody)?;
+            Ok(authority)
+        }
+        (Some(_), None) => {
+            let what = certificate_file.display().to_string();
+            Err(Error::unusable(what, format!("its key, {name}.key, is missing")))
+        }
     }
 }
 

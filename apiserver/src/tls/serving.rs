@@ -26,6 +26,7 @@ use rustls::{
 use super::{
     Error,
     files::{self, Pair},
+    suites,
 };
 
 /// `--tls-min-version`
@@ -36,6 +37,15 @@ pub enum MinVersion {
     Tls12,
     /// `VersionTLS13`
     Tls13,
+}
+
+/// What is spoken.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Versions<'a> {
+    /// `--tls-min-version`
+    pub min: MinVersion,
+    /// `--tls-cipher-suites`; all if there are none.
+    pub suites: &'a [rustls::CipherSuite],
 }
 
 /// The one provider of cryptography, the same everywhere.
@@ -117,9 +127,16 @@ impl ServingCertificate {
     }
 }
 
+impl ServingCertificate {
+    /// As it is now.
+    pub fn current(&self) -> Arc<CertifiedKey> {
+        self.current.load_full()
+    }
+}
+
 impl ResolvesServerCert for ServingCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.current.load_full())
+        Some(self.current())
     }
 }
 
@@ -185,12 +202,12 @@ impl ClientCertVerifier for AnyClient {
 ///
 /// `client_authorities` are those whose certificates clients should show; none means that none is asked for.
 pub fn config(
-    certificate: Arc<ServingCertificate>,
+    certificate: Arc<dyn ResolvesServerCert>,
     client_authorities: &[CertificateDer<'_>],
-    min_version: MinVersion,
+    spoken: Versions<'_>,
 ) -> Result<ServerConfig, Error> {
-    let provider = provider();
-    let versions: &[&SupportedProtocolVersion] = match min_version {
+    let provider = Arc::new(suites::only(rustls::crypto::aws_lc_rs::default_provider(), spoken.suites));
+    let versions: &[&SupportedProtocolVersion] = match spoken.min {
         MinVersion::Tls12 => &[&TLS13, &TLS12],
         MinVersion::Tls13 => &[&TLS13],
     };

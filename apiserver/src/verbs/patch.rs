@@ -45,18 +45,14 @@ pub(super) async fn patch_part(server: &Arc<Server>, mut asked: Asked, part: Par
     let kind = kind(&asked)?;
     let body = asked.body().await?;
     let options = Write::read(&asked.query, "PatchOptions", kind == Kind::Apply)?;
+    asked.audit.request_patch(&body);
     let call = asked.call(server, &options);
     let patched = Patch::read(kind, part, &body, &options, &call)?;
     if kind == Kind::Apply {
         // An apply may create: that needs another permission, asked only if it comes to that.
         patched.may_create(server, &asked, &call).await?;
     }
-    let plan = Plan {
-        part,
-        create_missing: kind == Kind::Apply,
-        uid_precondition: false,
-        owned: kind == Kind::Apply,
-    };
+    let plan = Plan { create_missing: kind == Kind::Apply, owned: kind == Kind::Apply, ..Plan::of(part) };
     let written = server.registry.update(&call, plan, &|old| patched.apply(old)).await?;
     asked.answer_written(server, if written.created { 201 } else { 200 }, &written)
 }
@@ -162,7 +158,7 @@ impl<'a> Patch<'a> {
             Err(status) if status.is("NotFound") => {
                 let mut attributes = server.attributes(asked);
                 "create".clone_into(&mut attributes.verb);
-                authz::require(server.authorizer.as_ref(), &attributes)
+                authz::require(server.authorizer.as_ref(), &attributes).await
             }
             Err(status) => Err(status),
             Ok(_) => Ok(()),

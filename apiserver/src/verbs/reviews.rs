@@ -6,12 +6,21 @@ use api_types::{object::ObjectExt, status::Status};
 use serde_json::Value;
 
 use super::{Asked, options::Write, subresources};
-use crate::{authn, authz::review, registry::Call, server::Server};
+use crate::{admission::Operation, authn, authz::review, registry::Call, server::Server};
 
 /// The answer to a question.
 pub(super) async fn answer(server: &Arc<Server>, asked: &Asked, question: Value) -> Result<Value, Status> {
     let names = asked.served.names();
     let authorizer = server.authorizer.as_ref();
+    let options = Write::read(&asked.query, "CreateOptions", false)?;
+    let call = Call { name: question.name().to_owned(), ..asked.call(server, &options) };
+    if (names.group, names.plural) == ("", "bindings") {
+        return bind(server, &call, question).await;
+    }
+    let kind = asked.served.resource.kind();
+    let attributes = server.registry.admit(&call, kind, Operation::Create, question).await?;
+    server.registry.let_in(&attributes).await?;
+    let question = attributes.object;
     match (names.group, names.plural) {
         ("authorization.k8s.io", "subjectaccessreviews") => review::subject_access(&question, authorizer),
         ("authorization.k8s.io", "selfsubjectaccessreviews") => {
@@ -29,21 +38,13 @@ pub(super) async fn answer(server: &Arc<Server>, asked: &Asked, question: Value)
         ("authentication.k8s.io", "selfsubjectreviews") => {
             Ok(authn::review::self_subject(&asked.user, server.runtime.clock.now()))
         }
-        ("", "bindings") => bind(server, asked, question).await,
         _ => Err(super::method_not_allowed()),
     }
 }
 
 /// The old spelling of `pods/binding`.
-async fn bind(server: &Arc<Server>, asked: &Asked, binding: Value) -> Result<Value, Status> {
-    let options = Write::read(&asked.query, "CreateOptions", false)?;
-    let served = server
-        .registry
-        .catalogue
-        .find("", "v1", "pods")
-        .ok_or_else(|| Status::internal("pods are not served"))?;
-    let call = Call { served, name: binding.name().to_owned(), ..asked.call(server, &options) };
-    subresources::bind(server, &call, &binding).await?;
+async fn bind(server: &Arc<Server>, call: &Call, binding: Value) -> Result<Value, Status> {
+    subresources::bind(server, call, &call.name, binding).await?;
     Ok(
         serde_json::json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}),
     )

@@ -10,17 +10,12 @@ pub(super) use binding::bind;
 
 use std::sync::Arc;
 
-use api_types::{
-    kind::GroupVersionKind,
-    status::{Details, Status},
-};
-use serde_json::Value;
+use api_types::status::{Details, Status};
 
 use super::{Asked, method_not_allowed, options::Write, patch, read, write::body_object};
 use crate::{
-    admission::{Attributes, Operation},
     http::respond::{self, Answer},
-    registry::{Call, metadata, strategy::Part, update::Plan},
+    registry::{metadata, strategy::Part, update::Plan},
     server::Server,
 };
 
@@ -40,7 +35,7 @@ pub(super) async fn run(server: &Arc<Server>, asked: Asked) -> Result<Answer, St
             scale::run(server, asked).await
         }
         ("", "pods", "binding") => binding::run(server, asked).await,
-        ("", "pods", "eviction") => eviction::run(server, asked).await,
+        ("", "pods", "eviction") => Box::pin(eviction::run(server, asked)).await,
         ("", "serviceaccounts", "token") => token::run(server, asked).await,
         ("", "pods", "log" | "exec" | "attach" | "portforward" | "proxy")
         | ("", "services" | "nodes", "proxy") => connect::run(server, asked).await,
@@ -51,24 +46,6 @@ pub(super) async fn run(server: &Arc<Server>, asked: Asked) -> Result<Answer, St
             None => Err(missing()),
         },
     }
-}
-
-/// What a subresource takes that is not the object itself, as admission lets it be.
-///
-/// # Errors
-/// What a plugin has against it.
-async fn admitted(
-    server: &Server,
-    call: &Call,
-    kind: GroupVersionKind,
-    object: Value,
-) -> Result<Value, Status> {
-    let mut attributes =
-        Attributes { kind, ..Attributes::of(call, Operation::Create, object, Arc::default()) };
-    server.registry.admission.admit(&mut attributes).await?;
-    server.registry.admission.validate(&attributes).await?;
-    server.registry.admission.settle(&attributes, true).await;
-    Ok(attributes.object)
 }
 
 /// 404: no such subresource.
@@ -89,7 +66,7 @@ async fn part_of(server: &Arc<Server>, mut asked: Asked, part: Part) -> Result<A
             let mut object = body_object(server, &mut asked, &options).await?;
             let call = asked.call(server, &options);
             metadata::addressed(&call, &mut object)?;
-            let plan = Plan { part, create_missing: false, uid_precondition: true, owned: false };
+            let plan = Plan { uid_precondition: true, ..Plan::of(part) };
             let written = server.registry.update(&call, plan, &|_| Ok(object.clone())).await?;
             asked.answer_written(server, 200, &written)
         }

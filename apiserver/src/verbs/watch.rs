@@ -25,6 +25,7 @@ use super::{
     shape::{self, Shape},
 };
 use crate::{
+    fairness,
     http::{
         negotiate::{self, Format},
         respond::{self, Answer},
@@ -34,8 +35,6 @@ use crate::{
     server::Server,
 };
 
-/// The shortest time after which the server ends a watch by itself; the longest is twice that.
-const LIFETIME: Duration = Duration::from_secs(30 * 60);
 /// The longest a client may ask for: a time that can still be reckoned with.
 const LIFETIME_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// How many bytes of events go out at once when many are waiting.
@@ -57,6 +56,8 @@ struct Frames {
     farewell: Option<Instant>,
     /// Whether what comes happens now, and is told to others at the same time.
     live: bool,
+    /// Its turn, until what was there is told, and that it is there, as long as it is.
+    watcher: fairness::Watcher,
 }
 
 /// From how many bytes on an event is shared by those who are told of it, rather than copied for each.
@@ -121,8 +122,12 @@ pub(super) async fn watch(server: &Arc<Server>, mut asked: Asked) -> Result<Answ
     let lifetime = options
         .timeout_seconds
         .filter(|&seconds| seconds > 0)
-        .map_or_else(|| server.runtime.random.jitter(LIFETIME, 1.0), Duration::from_secs)
+        .map_or_else(|| server.runtime.random.jitter(server.config.watch_timeout, 1.0), Duration::from_secs)
         .min(LIFETIME_MAX);
+    let mut among = asked.watcher.take().unwrap_or_default();
+    if !matches!(from, WatchFrom::InitialState) {
+        among.told();
+    }
     let frames = Frames {
         server: Arc::clone(server),
         served: Arc::clone(&asked.served),
@@ -131,6 +136,7 @@ pub(super) async fn watch(server: &Arc<Server>, mut asked: Asked) -> Result<Answ
         asked: version,
         live: !matches!(from, WatchFrom::InitialState),
         farewell: lifetime.checked_sub(FAREWELL).filter(|_| bookmarks).map(|after| Instant::now() + after),
+        watcher: among,
     };
     let watcher = match began_after(asked.served.resource.as_ref(), &from) {
         Some(too_old) => Err(too_old),
@@ -348,6 +354,7 @@ impl Frames {
             WatchEvent::Bookmark(revision) => self.put_bookmark(chunk, revision, false),
             WatchEvent::InitialEventsEnd(revision) => {
                 self.live = true;
+                self.watcher.told();
                 if self.initial_events_end {
                     self.put_bookmark(chunk, revision, true);
                 }

@@ -53,7 +53,7 @@ pub(super) async fn update(server: &Arc<Server>, mut asked: Asked) -> Result<Ans
     let mut object = body_object(server, &mut asked, &options).await?;
     let call = asked.call(server, &options);
     metadata::addressed(&call, &mut object)?;
-    let plan = Plan { part: Part::Main, create_missing: false, uid_precondition: true, owned: false };
+    let plan = Plan { uid_precondition: true, ..Plan::of(Part::Main) };
     let written = server.registry.update(&call, plan, &|_| Ok(object.clone())).await?;
     asked.answer_written(server, if written.created { 201 } else { 200 }, &written)
 }
@@ -106,7 +106,9 @@ pub(super) async fn body_object(
     let decoded =
         decode::decode(&server.registry.catalogue, &body, format, &expected, options.field_validation)?;
     asked.warnings.extend(decoded.warnings);
-    asked.served.resource.default(decoded.object).map_err(Status::internal)
+    let object = asked.served.resource.default(decoded.object).map_err(Status::internal)?;
+    asked.audit.request_object(&object, asked.served.resource.schema());
+    Ok(object)
 }
 
 /// `DeleteOptions` from the body, or from the query if there is no body.
@@ -136,12 +138,14 @@ async fn delete_options(asked: &mut Asked) -> Result<Value, Status> {
             "no kind \"{kind}\" is registered for version \"{version}\" in scheme \"pkg/runtime/scheme.go:110\"",
         )));
     }
-    match schema {
+    let options = match schema {
         Some(schema) => {
-            wire::typed::coerce(value, schema).map(|decoded| decoded.value).map_err(Status::bad_request)
+            wire::typed::coerce(value, schema).map(|decoded| decoded.value).map_err(Status::bad_request)?
         }
-        None => Ok(value),
-    }
+        None => value,
+    };
+    asked.audit.request_options(&options);
+    Ok(options)
 }
 
 fn query_options(asked: &Asked) -> Result<Value, Status> {

@@ -17,9 +17,15 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use runtime::Tasks;
-use rustls::{ClientConfig as TlsConfig, RootCertStore, pki_types::ServerName};
+use rustls::{
+    ClientConfig as TlsConfig, RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName},
+};
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 use tokio_rustls::TlsConnector;
 
 use crate::server::Server;
@@ -73,14 +79,30 @@ const SYSTEM_ROOTS: &[&str] = &[
 #[error("{0}")]
 pub struct Error(pub String);
 
+/// Whom to trust, and who asks.
+pub(super) struct Trust {
+    /// Authorities in PEM; the system's if none.
+    pub(super) authorities: Option<Vec<u8>>,
+    /// The certificate to show, and its key.
+    pub(super) identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+    /// The header `Authorization`.
+    pub(super) authorization: Option<String>,
+    /// The name that the certificate must be for; the host's if empty.
+    pub(super) name: String,
+}
+
 /// One webhook.
 pub struct Client {
     place: Place,
     /// The host that its certificate must be for.
     host: String,
+    /// The name that the certificate must be for, if it is another.
+    name: String,
     port: u16,
     path: String,
-    tls: Arc<TlsConfig>,
+    /// `None` speaks plainly.
+    tls: Option<Arc<TlsConfig>>,
+    authorization: Option<String>,
     server: Weak<Server>,
     tasks: Tasks,
     idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
@@ -113,9 +135,11 @@ impl Client {
         let client = |place, host, port, path| Self {
             place,
             host,
+            name: String::new(),
             port,
             path,
-            tls,
+            tls: Some(tls),
+            authorization: None,
             server,
             tasks: tasks.clone(),
             idle: Mutex::default(),
@@ -136,6 +160,34 @@ impl Client {
         let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let path = url.path_and_query().map_or("/", |it| it.as_str()).to_owned();
         Ok(client(Place::Url, host, url.port_u16().unwrap_or(PORT_DEFAULT), path))
+    }
+
+    /// A webhook at a URL that is trusted, and told who asks, like this.
+    ///
+    /// # Errors
+    /// What is wrong with the URL or the certificates.
+    pub(super) fn trusting(url: &str, trust: Trust, tasks: &Tasks) -> Result<Self, Error> {
+        let uri: http::Uri =
+            url.parse().map_err(|error| Error(format!("Unparsable webhook URL: {url}: {error}")))?;
+        let plain = match uri.scheme_str() {
+            Some("https") => false,
+            Some("http") => true,
+            _ => return Err(Error(format!("Unparsable webhook URL: {url}: neither http nor https"))),
+        };
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let tls = if plain { None } else { Some(trusted(trust.authorities.as_deref(), trust.identity)?) };
+        Ok(Self {
+            place: Place::Url,
+            host,
+            name: trust.name,
+            port: uri.port_u16().unwrap_or(if plain { 80 } else { PORT_DEFAULT }),
+            path: uri.path_and_query().map_or("/", |it| it.as_str()).to_owned(),
+            tls,
+            authorization: trust.authorization,
+            server: Weak::new(),
+            tasks: tasks.clone(),
+            idle: Mutex::default(),
+        })
     }
 
     /// The URL as messages name it, without the time that a call may take.
@@ -162,30 +214,56 @@ impl Client {
         }
     }
 
-    async fn ask(&self, body: Bytes, timeout: Duration) -> Result<(u16, Bytes), String> {
-        let kept = loop {
-            match self.idle.lock().pop() {
-                Some(connection) if connection.is_closed() => {}
-                kept => break kept,
-            }
+    /// Asks exactly there: the answer's status code and body.
+    ///
+    /// # Errors
+    /// That it cannot be reached, or takes too long.
+    pub async fn post_plain(&self, body: Bytes, timeout: Duration) -> Result<(u16, Bytes), Error> {
+        let failed = |why: &dyn fmt::Display| {
+            Error(format!("Post {}: {why}", api_types::field::go_quote(&self.url())))
         };
-        if let Some(connection) = kept {
-            match self.exchange(connection, body.clone(), timeout).await {
-                // It was closed on the other side a moment ago; nothing was done.
-                Err(error) if error.is_canceled() || error.is_incomplete_message() => {}
-                answer => return answer.map_err(|error| error.to_string())?,
-            }
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(&self.path)
+            .header(header::HOST, format!("{}:{}", self.host, self.port))
+            .header(header::ACCEPT, "application/json, */*")
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::USER_AGENT, "kube-apiserver");
+        if let Some(authorization) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
         }
-        let connection = self.connect().await?;
-        self.exchange(connection, body, timeout).await.map_err(|error| error.to_string())?
+        let request = request.body(Full::new(body)).map_err(|error| failed(&error))?;
+        match tokio::time::timeout(timeout, self.send(request)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(why)) => Err(failed(&why)),
+            Err(_late) => Err(failed(&"context deadline exceeded")),
+        }
     }
 
-    async fn exchange(
-        &self,
-        mut connection: SendRequest<Full<Bytes>>,
-        body: Bytes,
-        timeout: Duration,
-    ) -> Result<Result<(u16, Bytes), String>, hyper::Error> {
+    /// Reads what is there: the status code and the body.
+    ///
+    /// # Errors
+    /// That it cannot be reached, or takes too long.
+    pub async fn get(&self, authorization: Option<&str>, timeout: Duration) -> Result<(u16, Bytes), Error> {
+        let failed =
+            |why: &dyn fmt::Display| Error(format!("Get {}: {why}", api_types::field::go_quote(&self.url())));
+        let mut request = Request::builder()
+            .method(Method::GET)
+            .uri(&self.path)
+            .header(header::HOST, format!("{}:{}", self.host, self.port))
+            .header(header::USER_AGENT, "kube-apiserver");
+        if let Some(authorization) = authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        let request = request.body(Full::default()).map_err(|error| failed(&error))?;
+        match tokio::time::timeout(timeout, self.send(request)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(why)) => Err(failed(&why)),
+            Err(_late) => Err(failed(&"context deadline exceeded")),
+        }
+    }
+
+    async fn ask(&self, body: Bytes, timeout: Duration) -> Result<(u16, Bytes), String> {
         let separator = if self.path.contains('?') { '&' } else { '?' };
         let request = Request::builder()
             .method(Method::POST)
@@ -194,11 +272,33 @@ impl Client {
             .header(header::ACCEPT, "application/json, */*")
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::USER_AGENT, "kube-apiserver-admission")
-            .body(Full::new(body));
-        let request = match request {
-            Ok(request) => request,
-            Err(error) => return Ok(Err(error.to_string())),
+            .body(Full::new(body))
+            .map_err(|error| error.to_string())?;
+        self.send(request).await
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<(u16, Bytes), String> {
+        let kept = loop {
+            match self.idle.lock().pop() {
+                Some(connection) if connection.is_closed() => {}
+                kept => break kept,
+            }
         };
+        if let Some(connection) = kept {
+            match self.exchange(connection, request.clone()).await {
+                Err(error) if was_gone(&error) => {}
+                answer => return answer.map_err(|error| error.to_string())?,
+            }
+        }
+        let connection = self.connect().await?;
+        self.exchange(connection, request).await.map_err(|error| error.to_string())?
+    }
+
+    async fn exchange(
+        &self,
+        mut connection: SendRequest<Full<Bytes>>,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Result<(u16, Bytes), String>, hyper::Error> {
         connection.ready().await?;
         let answer = connection.send_request(request).await?;
         let code = answer.status().as_u16();
@@ -225,9 +325,18 @@ impl Client {
         let stream = TcpStream::connect(&address).await.map_err(dial)?;
         // Small messages that wait for an answer.
         let _best_effort = stream.set_nodelay(true);
-        let name = ServerName::try_from(self.host.clone()).map_err(|error| error.to_string())?;
-        let stream = TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await;
+        let Some(tls) = &self.tls else { return self.speak(stream).await };
+        let name = if self.name.is_empty() { &self.host } else { &self.name };
+        let name = ServerName::try_from(name.clone()).map_err(|error| error.to_string())?;
+        let stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await;
         let stream = stream.map_err(|error| format!("tls: failed to verify certificate: {error}"))?;
+        self.speak(stream).await
+    }
+
+    async fn speak(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> Result<SendRequest<Full<Bytes>>, String> {
         let (sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
         self.tasks.spawn("webhook connection", async move {
@@ -252,8 +361,21 @@ impl Client {
     }
 }
 
+/// Whether a connection that was kept had been closed on the other side, so that nothing was done. How that is told depends on
+/// how much of it has been noticed here.
+fn was_gone(error: &hyper::Error) -> bool {
+    let broken = || {
+        let cause = std::error::Error::source(error).and_then(|it| it.downcast_ref::<std::io::Error>());
+        cause.is_some_and(|it| {
+            use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
+            matches!(it.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected)
+        })
+    };
+    error.is_canceled() || error.is_closed() || error.is_incomplete_message() || broken()
+}
+
 /// The address that a service is reached at.
-fn address_of(service: &Value, name: &str, port: u16) -> Result<String, String> {
+pub(crate) fn address_of(service: &Value, name: &str, port: u16) -> Result<String, String> {
     let spec =
         |field: &str| service.pointer(&format!("/spec/{field}")).and_then(Value::as_str).unwrap_or_default();
     match spec("type") {
@@ -278,7 +400,7 @@ fn join(host: &str, port: u16) -> String {
 }
 
 /// What a failure of the other side is told as.
-fn refusal(code: u16, body: &[u8]) -> Error {
+pub(super) fn refusal(code: u16, body: &[u8]) -> Error {
     // A Status says itself what it is about.
     if let Ok(status) = serde_json::from_slice::<Value>(body)
         && status.get("kind").and_then(Value::as_str) == Some("Status")
@@ -300,6 +422,11 @@ fn refusal(code: u16, body: &[u8]) -> Error {
     })
 }
 
+/// The authorities that the system trusts, in PEM.
+pub(crate) fn system_roots() -> Vec<u8> {
+    SYSTEM_ROOTS.iter().find_map(|path| std::fs::read(path).ok()).unwrap_or_default()
+}
+
 /// Trusts these authorities, or those of the system if there are none.
 fn tls(bundle: Option<&str>) -> Result<Arc<TlsConfig>, Error> {
     let pem = match bundle {
@@ -308,12 +435,16 @@ fn tls(bundle: Option<&str>) -> Result<Arc<TlsConfig>, Error> {
             .decode(text)
             .map_err(|error| Error(format!("unable to load root certificates: {error}")))?,
     };
-    let own = !pem.trim_ascii().is_empty();
-    let pem = if own {
-        pem
-    } else {
-        SYSTEM_ROOTS.iter().find_map(|path| std::fs::read(path).ok()).unwrap_or_default()
-    };
+    trusted(Some(&pem).filter(|pem| !pem.trim_ascii().is_empty()).map(Vec::as_slice), None)
+}
+
+/// Trusts these authorities, or those of the system; shows this certificate, if there is one.
+fn trusted(
+    authorities: Option<&[u8]>,
+    identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+) -> Result<Arc<TlsConfig>, Error> {
+    let own = authorities.is_some();
+    let pem = authorities.map_or_else(system_roots, <[u8]>::to_vec);
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(rustls_pemfile::certs(&mut pem.as_slice()).flatten());
     if own && added == 0 {
@@ -323,8 +454,13 @@ fn tls(bundle: Option<&str>) -> Result<Arc<TlsConfig>, Error> {
     let config = TlsConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| Error(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let config = match identity {
+        None => config.with_no_client_auth(),
+        Some((chain, key)) => {
+            config.with_client_auth_cert(chain, key).map_err(|error| Error(error.to_string()))?
+        }
+    };
     Ok(Arc::new(config))
 }
 

@@ -3,7 +3,7 @@
 use api_types::{field::go_quote, object::ObjectExt as _};
 use serde_json::Value;
 
-use super::{labels, text, word};
+use super::{labels, text};
 use crate::{
     admission::{Attributes, Operation},
     resources::{certificates::certificatesigningrequests::common_name, shared::internal},
@@ -27,9 +27,7 @@ pub(super) fn check(node: &str, attributes: &Attributes) -> Result<(), String> {
     match (resource.group.as_str(), resource.resource.as_str(), attributes.subresource.as_str()) {
         ("", "pods", "") => pod(node, attributes),
         ("", "pods", "status") => pod_status(node, attributes),
-        // The end of an eviction that was let through.
-        ("", "pods", "eviction") if attributes.operation == Operation::Delete => Ok(()),
-        ("", "pods", "eviction") => Err(format!("unexpected operation {}", word(attributes.operation))),
+        ("", "pods", "eviction") => Err(format!("unexpected operation {}", attributes.operation.name())),
         ("", "pods", subresource) => Err(format!(
             "unexpected pod subresource {}, only 'status' and 'eviction' are allowed",
             go_quote(subresource)
@@ -97,7 +95,7 @@ fn pod(node: &str, attributes: &Attributes) -> Result<(), String> {
     if attributes.operation != Operation::Delete {
         return Err(format!(
             "unexpected operation {}, node {quoted} can only create and delete mirror pods",
-            go_quote(word(attributes.operation))
+            go_quote(attributes.operation.name())
         ));
     }
     if text(&attributes.old, "/spec/nodeName") != node {
@@ -110,7 +108,7 @@ fn pod_status(node: &str, attributes: &Attributes) -> Result<(), String> {
     let (now, before) = (&attributes.object, &attributes.old);
     let quoted = go_quote(node);
     if attributes.operation != Operation::Update {
-        return Err(format!("unexpected operation {}", go_quote(word(attributes.operation))));
+        return Err(format!("unexpected operation {}", go_quote(attributes.operation.name())));
     }
     if text(before, "/spec/nodeName") != node {
         return Err(format!(
@@ -132,7 +130,7 @@ fn pod_status(node: &str, attributes: &Attributes) -> Result<(), String> {
 
 fn claim_status(node: &str, attributes: &Attributes) -> Result<(), String> {
     if attributes.operation != Operation::Update {
-        return Err(format!("unexpected operation {}", go_quote(word(attributes.operation))));
+        return Err(format!("unexpected operation {}", go_quote(attributes.operation.name())));
     }
     let rest = |claim: &Value| {
         let mut claim = claim.clone();

@@ -36,7 +36,7 @@ pub(super) struct Policy {
     pub(super) enforce: Standard,
     /// Writers of what violates this are warned.
     pub(super) warn: Standard,
-    audit: Standard,
+    pub(super) audit: Standard,
 }
 
 impl Policy {

@@ -1,10 +1,11 @@
 //! Policies and bindings as they are written down, with their expressions compiled.
 
-use cel::{Environment, Program, Type};
+use cel::{Environment, Type};
 use serde_json::Value;
 
 use super::matching::Matching;
-use crate::expressions::{self, Setting, Variable};
+use crate::admission::conditions::Expression;
+use cel::admission::{self as expressions, Setting, Variable};
 
 /// A policy.
 #[derive(Debug)]
@@ -31,13 +32,6 @@ pub(super) struct ParameterKind {
     pub(super) kind: String,
 }
 
-/// An expression, or why it does not compile.
-#[derive(Debug)]
-pub(in crate::admission) struct Expression {
-    pub(in crate::admission) source: String,
-    pub(super) program: Result<Program, String>,
-}
-
 #[derive(Debug)]
 pub(in crate::admission) struct Validation {
     pub(in crate::admission) expression: Expression,
@@ -48,6 +42,7 @@ pub(in crate::admission) struct Validation {
 
 #[derive(Debug)]
 pub(in crate::admission) struct Annotation {
+    pub(in crate::admission) key: String,
     pub(in crate::admission) expression: Expression,
 }
 
@@ -86,6 +81,7 @@ pub(in crate::admission) fn validating(object: &Value) -> Policy {
         .collect();
     policy.annotations = items(spec, "auditAnnotations")
         .map(|it| Annotation {
+            key: text(it, "key").to_owned(),
             expression: Expression::compile(
                 &environment,
                 text(it, "valueExpression").trim(),
@@ -142,9 +138,7 @@ fn common(object: &Value) -> Policy {
         is_reinvoked: text(spec, "reinvocationPolicy") == "IfNeeded",
         matching: Matching::read(&spec["matchConstraints"]),
         parameter_kind,
-        conditions: items(spec, "matchConditions")
-            .map(|it| Expression::compile(&conditions, text(it, "expression"), &[Type::Bool]))
-            .collect(),
+        conditions: Expression::conditions(&conditions, spec.get("matchConditions")),
         variables,
         validations: Vec::new(),
         annotations: Vec::new(),
@@ -156,12 +150,6 @@ impl Policy {
     fn environment(&self, authorizer: bool, patches: bool) -> Environment {
         let setting = Setting { params: self.parameter_kind.is_some(), authorizer, patches };
         expressions::with_variables(expressions::environment(setting), &self.variables)
-    }
-}
-
-impl Expression {
-    fn compile(environment: &Environment, source: &str, types: &[Type]) -> Self {
-        Self { source: source.to_owned(), program: expressions::compile(environment, source, types) }
     }
 }
 

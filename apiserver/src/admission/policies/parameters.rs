@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use api_types::object::ObjectExt as _;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{
-    compiled::{Binding, ParameterKind, Policy, text},
-    matching::selector,
+use super::compiled::{Binding, ParameterKind, Policy, text};
+use crate::{
+    admission::seen::{labels, selector},
+    server::Server,
 };
-use crate::server::Server;
 
 /// Why the parameters of a policy cannot be had at all.
 pub(super) fn unknown_kind(server: &Server, policy: &Policy) -> Option<String> {
@@ -63,11 +62,7 @@ pub(super) async fn collect(
         let selector = selector(reference.get("selector"))?;
         let all = server.list(names.group, names.version, names.plural, namespace).await;
         let mut all = all.map_err(|status| status.message)?;
-        all.retain(|object| {
-            let labels: Option<&Map<String, Value>> =
-                object.meta().and_then(|meta| meta.get("labels")).and_then(Value::as_object);
-            selector.matches(&labels)
-        });
+        all.retain(|object| selector.matches(&labels(object)));
         all
     };
     if found.is_empty() && text(reference, "parameterNotFoundAction") == "Deny" {

@@ -7,15 +7,18 @@ use std::{
 };
 
 use api_types::{object::ObjectExt as _, selectors::labels::Selector};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use runtime::Tasks;
 use serde_json::Value;
 
-use super::{conditions::Conditions, matching::Rule};
 use crate::{
+    admission::{
+        conditions::Expression,
+        seen::{Rule, selector},
+    },
     server::Server,
     webhooks::client::{Client, Error},
 };
+use cel::admission::{self as expressions, Setting};
 
 const TIMEOUT_DEFAULT: u64 = 10;
 
@@ -25,7 +28,7 @@ pub(in crate::admission) struct Hook {
     /// Which one it is among all.
     pub(in crate::admission) uid: String,
     pub(in crate::admission) name: String,
-    pub(super) configuration: String,
+    pub(in crate::admission) configuration: String,
     pub(super) rules: Vec<Rule>,
     /// Whether writes go on if it cannot be asked.
     pub(super) ignores_failure: bool,
@@ -40,7 +43,7 @@ pub(in crate::admission) struct Hook {
     pub(super) review_versions: Vec<String>,
     /// Whether it may be asked again about what others changed after it.
     pub(in crate::admission) is_reinvoked: bool,
-    pub(super) conditions: Conditions,
+    pub(super) conditions: Vec<Expression>,
     pub(super) client: Result<Client, Error>,
 }
 
@@ -82,7 +85,10 @@ fn read(hook: &Value, uid: String, configuration: &str, server: &Weak<Server>, t
             .filter_map(|version| version.as_str().map(str::to_owned))
             .collect(),
         is_reinvoked: text(hook, "reinvocationPolicy") == "IfNeeded",
-        conditions: Conditions::of(hook.get("matchConditions")),
+        conditions: Expression::conditions(
+            &expressions::environment(Setting { authorizer: true, ..Setting::default() }),
+            hook.get("matchConditions"),
+        ),
         client: serde_json::from_value(config)
             .map_err(|error| Error(error.to_string()))
             .and_then(|config| Client::new(&config, Weak::clone(server), tasks)),
@@ -91,14 +97,4 @@ fn read(hook: &Value, uid: String, configuration: &str, server: &Weak<Server>, t
 
 fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value.get(field).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// A selector, which matches everything if it is absent.
-fn selector(written: Option<&Value>) -> Result<Selector, String> {
-    let Some(written) = written.filter(|written| !written.is_null()) else {
-        return Ok(Selector::everything());
-    };
-    let written: LabelSelector =
-        serde_json::from_value(written.clone()).map_err(|error| error.to_string())?;
-    Selector::of_object(Some(&written)).map_err(|error| error.to_string())
 }

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use api_types::{
     field::go_quote,
-    kind::GroupVersionKind,
     status::Status,
     wire::json::{self, SyntaxError},
 };
 use base64::Engine as _;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{Attributes, Operation, Type, operation};
+use super::{Attributes, Type};
+use crate::admission::{conditions, seen::Seen};
 
 const GROUP: &str = "admission.k8s.io";
 const JSON_PATCH: &str = "JSONPatch";
@@ -22,17 +22,6 @@ const JSON_PATCH: &str = "JSONPatch";
 pub(super) enum Version {
     V1,
     V1Beta1,
-}
-
-/// As what a webhook is asked about a write.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::admission) struct Invocation {
-    /// The plural name of the resource, which is the same in all versions.
-    pub(super) resource: String,
-    /// The kind in the version that the webhook's rules name.
-    pub(super) kind: GroupVersionKind,
-    /// The kind as the request has it.
-    pub(super) request_kind: GroupVersionKind,
 }
 
 /// The objects of a write; null if there is none.
@@ -51,6 +40,8 @@ pub(in crate::admission) struct Verdict {
     pub(in crate::admission) patch_type: String,
     pub(super) status: Option<Status>,
     pub(super) warnings: Vec<String>,
+    /// For the audit.
+    pub(super) annotations: BTreeMap<String, String>,
 }
 
 /// An answer as it came.
@@ -70,9 +61,15 @@ struct Response {
     status: Option<Status>,
     patch: Option<String>,
     patch_type: Option<String>,
-    /// Read so that it has the right form; there is no audit log to put it in.
     audit_annotations: Option<BTreeMap<String, String>>,
     warnings: Option<Vec<String>>,
+}
+
+impl Subject {
+    /// As a webhook is shown them.
+    pub(in crate::admission) fn of(attributes: &Attributes, seen: &Seen) -> Self {
+        Self { object: seen.show(&attributes.object), old: seen.show(&attributes.old) }
+    }
 }
 
 impl Version {
@@ -98,63 +95,14 @@ pub(super) fn request(
     uid: &str,
     version: Version,
     attributes: &Attributes,
-    invocation: &Invocation,
+    seen: &Seen,
     subject: &Subject,
 ) -> Value {
-    let kind =
-        |kind: &GroupVersionKind| json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
-    let resource = |kind: &GroupVersionKind| json!({"group": kind.group, "version": kind.version, "resource": invocation.resource});
-    let user = &attributes.user;
-    let mut info = Map::new();
-    put(&mut info, "username", &user.name);
-    put(&mut info, "uid", &user.uid);
-    if !user.groups.is_empty() {
-        info.insert("groups".to_owned(), json!(user.groups));
-    }
-    if !user.extra.is_empty() {
-        info.insert("extra".to_owned(), json!(user.extra));
-    }
-    let mut request = Map::new();
-    for (field, value) in [
-        ("uid", json!(uid)),
-        ("kind", kind(&invocation.kind)),
-        ("resource", resource(&invocation.kind)),
-        ("requestKind", kind(&invocation.request_kind)),
-        ("requestResource", resource(&invocation.request_kind)),
-        ("operation", json!(operation(attributes.operation))),
-        ("userInfo", Value::Object(info)),
-        ("object", subject.object.clone()),
-        ("oldObject", subject.old.clone()),
-        ("dryRun", json!(attributes.dry_run)),
-        ("options", options(attributes)),
-    ] {
-        request.insert(field.to_owned(), value);
-    }
-    put(&mut request, "subResource", &attributes.subresource);
-    put(&mut request, "requestSubResource", &attributes.subresource);
-    put(&mut request, "name", &attributes.name);
-    put(&mut request, "namespace", &attributes.namespace);
+    let mut request = conditions::request(attributes, seen);
+    request["uid"] = json!(uid);
+    request["object"] = subject.object.clone();
+    request["oldObject"] = subject.old.clone();
     json!({"kind": "AdmissionReview", "apiVersion": format!("{GROUP}/{}", version.name()), "request": request})
-}
-
-fn put(map: &mut Map<String, Value>, field: &str, text: &str) {
-    if !text.is_empty() {
-        map.insert(field.to_owned(), text.into());
-    }
-}
-
-/// The options of the request. Those of a patch are told as those of an update, which it is by now.
-fn options(attributes: &Attributes) -> Value {
-    let kind = match attributes.operation {
-        Operation::Create => "CreateOptions",
-        Operation::Update => "UpdateOptions",
-        Operation::Delete => "DeleteOptions",
-        Operation::Connect => return attributes.options.clone(),
-    };
-    let mut options = attributes.options.as_object().cloned().unwrap_or_default();
-    options.insert("kind".to_owned(), kind.into());
-    options.insert("apiVersion".to_owned(), "meta.k8s.io/v1".into());
-    Value::Object(options)
 }
 
 /// Reads an answer.
@@ -187,6 +135,7 @@ pub(super) fn verdict(review: Review, uid: &str, version: Version, of: Type) -> 
         allowed: response.allowed,
         status: response.status,
         warnings: response.warnings.unwrap_or_default(),
+        annotations: response.audit_annotations.unwrap_or_default(),
         ..Verdict::default()
     };
     if version == Version::V1Beta1 {

@@ -38,6 +38,8 @@ struct Webhook {
     url: String,
     authority: String,
     asked: Arc<Mutex<Vec<(String, Value)>>>,
+    /// Whom it writes to before it answers, if it is asked to.
+    calls_back: Arc<Mutex<Option<Arc<Server>>>>,
 }
 
 fn reply(path: &str, request: &Value) -> Reply {
@@ -49,6 +51,14 @@ fn reply(path: &str, request: &Value) -> Reply {
         "/allow" => Reply::Review(json!({"allowed": true, "warnings": ["mind the gap"]})),
         "/deny" => Reply::Review(json!({"allowed": false, "status": {"code": 418, "message": "not today"}})),
         "/label" => patch(json!([{"op": "add", "path": "/metadata/labels", "value": {"by": "webhook"}}])),
+        "/count" => match request["object"]["kind"].as_str().unwrap() {
+            "Scale" => patch(json!([{"op": "replace", "path": "/spec/replicas", "value": 5}])),
+            "PodExecOptions" => patch(json!([{"op": "replace", "path": "/container", "value": "nosuch"}])),
+            "Binding" => {
+                patch(json!([{"op": "add", "path": "/metadata/annotations", "value": {"by": "webhook"}}]))
+            }
+            _ => Reply::Review(json!({"allowed": true})),
+        },
         "/data" if request["object"]["data"]["n"].is_null() => {
             patch(json!([{"op": "add", "path": "/data", "value": {"n": "1"}}]))
         }
@@ -57,19 +67,31 @@ fn reply(path: &str, request: &Value) -> Reply {
         "/nonsense" => Reply::Raw(200, b"<html>"),
         "/empty" => Reply::Raw(200, b"{\"kind\":\"AdmissionReview\",\"apiVersion\":\"admission.k8s.io/v1\"}"),
         "/broken" => Reply::Raw(500, b"oops"),
+        "/loop" => Reply::Review(json!({"allowed": true})),
         "/hang" => Reply::Never,
+        "/many" if request["name"] == "large" => {
+            patch(json!([{"op": "add", "path": "/data", "value": {"n": "x".repeat(2 << 20)}}]))
+        }
+        "/many" => patch(vec![json!({"op": "test", "path": "/kind", "value": "ConfigMap"}); 10_001].into()),
         other => panic!("{other}"),
     }
 }
 
 async fn answer(
     asked: Arc<Mutex<Vec<(String, Value)>>>,
+    calls_back: Arc<Mutex<Option<Arc<Server>>>>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let path = request.uri().path().to_owned();
     let body = request.into_body().collect().await.unwrap().to_bytes();
     let mut review: Value = serde_json::from_slice(&body).unwrap();
     let request = review["request"].take();
+    if path == "/loop" {
+        asked.lock().push((path.clone(), Value::Null));
+        let server = calls_back.lock().clone().unwrap();
+        let name = format!("{}-again", asked.lock().len());
+        Box::pin(create(&server, &name)).await;
+    }
     let (code, body) = match reply(&path, &request) {
         Reply::Raw(code, body) => (code, body.to_vec()),
         Reply::Never => std::future::pending().await,
@@ -102,17 +124,21 @@ async fn webhook(runtime: &Runtime) -> Webhook {
     let url = format!("https://{}", listener.local_addr().unwrap());
     let asked = Arc::new(Mutex::new(Vec::new()));
     let (tasks, asked_there) = (runtime.tasks.clone(), Arc::clone(&asked));
+    let calls_back = Arc::default();
+    let calls_back_there = Arc::clone(&calls_back);
     runtime.tasks.spawn("webhook of a test", async move {
         while let Ok((stream, _)) = listener.accept().await {
             let (acceptor, asked) = (acceptor.clone(), Arc::clone(&asked_there));
+            let calls_back = Arc::clone(&calls_back_there);
             tasks.spawn("connection of a test", async move {
                 let Ok(stream) = acceptor.accept(stream).await else { return };
-                let service = service_fn(move |request| answer(Arc::clone(&asked), request));
+                let service =
+                    service_fn(move |request| answer(Arc::clone(&asked), Arc::clone(&calls_back), request));
                 let _ended = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
             });
         }
     });
-    Webhook { url, authority: BASE64_STANDARD.encode(authority.pem()), asked }
+    Webhook { url, authority: BASE64_STANDARD.encode(authority.pem()), asked, calls_back }
 }
 
 impl Webhook {
@@ -368,4 +394,188 @@ async fn conditions_say_what_a_webhook_is_asked_about() {
         status["message"],
         r#"configmaps "other" is forbidden: expression 'object.data.nosuch == 'x'' resulted in error: no such key: data"#
     );
+    let text = String::from_utf8(server.metrics.render()).unwrap();
+    let labels = |name: &str| {
+        format!(r#"{{kind="webhook",name="{name}.example.com",operation="CREATE",type="validating"}}"#)
+    };
+    for (metric, name, count) in [
+        ("exclusions_total", "who", 3),
+        ("exclusions_total", "big", 2),
+        ("exclusions_total", "open", 3),
+        ("evaluation_errors_total", "open", 3),
+        ("evaluation_errors_total", "closed", 1),
+        ("evaluation_seconds_count", "who", 3),
+    ] {
+        let line = format!("apiserver_admission_match_condition_{metric}{} {count}\n", labels(name));
+        assert!(text.contains(&line), "{line} in {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_webhook_that_writes_what_it_is_asked_about_ends_with_its_time() {
+    let (_runtime, server, webhook) = fresh().await;
+    *webhook.calls_back.lock() = Some(Arc::clone(&server));
+    configure(&server, VALIDATING, "w", vec![webhook.hook("l", "/loop", json!({}))]).await;
+    let (code, status, _) = create(&server, "m").await;
+    assert_eq!(code, 500);
+    assert!(status["message"].as_str().unwrap().contains("context deadline exceeded"), "{status}");
+    // Whoever was asked last waits no longer than a webhook may take, and then nobody asks any more.
+    let mut count = webhook.times("/loop");
+    loop {
+        tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+        let now = webhook.times("/loop");
+        if now == count {
+            break;
+        }
+        count = now;
+        assert!(count < 10_000, "it goes on and on");
+    }
+}
+
+#[tokio::test]
+async fn a_patch_may_be_large_but_not_have_too_many_operations() {
+    let (_runtime, server, webhook) = fresh().await;
+    configure(&server, MUTATING, "w", vec![webhook.hook("h", "/many", json!({}))]).await;
+    let (code, status, _) = create(&server, "m").await;
+    assert_eq!(code, 500, "{status}");
+    let (code, status, _) = create(&server, "large").await;
+    assert_eq!(code, 422, "what a webhook makes of an object is judged as any other: {status}");
+}
+
+#[tokio::test]
+async fn what_subresources_take_is_shown_and_changed_in_its_own_kind() {
+    let (_runtime, server, webhook) = fresh().await;
+    let rules = json!([{"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"],
+        "resources": ["*/scale", "pods/binding", "pods/eviction", "serviceaccounts/token", "pods/exec"]}]);
+    let mut hook = webhook.hook("s", "/count", json!({}));
+    hook["rules"] = rules.clone();
+    configure(&server, MUTATING, "w", vec![hook]).await;
+    let mut hook = webhook.hook("v", "/allow", json!({}));
+    hook["rules"] = rules;
+    configure(&server, VALIDATING, "v", vec![hook]).await;
+
+    let labels = json!({"a": "b"});
+    let containers = json!([{"name": "one", "image": "i"}, {"name": "two", "image": "i"}]);
+    let template = json!({"metadata": {"labels": labels}, "spec": {"containers": containers}});
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
+        "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}});
+    let apps = "/apis/apps/v1/namespaces/default/deployments";
+    assert_eq!(send(&server, "POST", apps, &deployment).await.0, 201);
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    let made = send(&server, "POST", accounts, &account).await.0;
+    assert!(matches!(made, 201 | 409));
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+        "spec": {"containers": containers}});
+    let pods = "/api/v1/namespaces/default/pods";
+    let (code, made, _) = send(&server, "POST", pods, &pod).await;
+    assert_eq!(code, 201, "{made}");
+    assert_eq!((webhook.times("/count"), webhook.times("/allow")), (0, 0));
+
+    let check = |resource: &str, kind: [&str; 3], operation: &str, validated: bool| {
+        let path = if validated { "/allow" } else { "/count" };
+        let asked = webhook.asked.lock().iter().rev().find(|(it, _)| it == path).unwrap().1.clone();
+        let [group, version, kind] = kind;
+        let (resource, subresource) = resource.split_once('/').unwrap();
+        assert_eq!(asked["kind"], json!({"group": group, "version": version, "kind": kind}));
+        assert_eq!(asked["requestKind"], asked["kind"]);
+        assert_eq!(
+            (&asked["resource"]["resource"], &asked["subResource"]),
+            (&json!(resource), &json!(subresource))
+        );
+        assert_eq!(asked["operation"], operation);
+        assert_eq!(asked["object"]["kind"], kind);
+        asked
+    };
+    let scale = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "d"}, "spec": {"replicas": 2}});
+    let (code, answer, _) = send(&server, "PUT", &format!("{apps}/d/scale"), &scale).await;
+    assert_eq!((code, &answer["spec"]["replicas"]), (200, &json!(5)), "{answer}");
+    let asked = check("deployments/scale", ["autoscaling", "v1", "Scale"], "UPDATE", false);
+    assert_eq!(
+        (&asked["object"]["spec"]["replicas"], &asked["oldObject"]["spec"]["replicas"]),
+        (&json!(2), &json!(1))
+    );
+    assert_eq!(asked["resource"]["group"], "apps");
+    assert_eq!(asked["options"]["kind"], "UpdateOptions");
+    let asked = check("deployments/scale", ["autoscaling", "v1", "Scale"], "UPDATE", true);
+    assert_eq!(asked["object"]["spec"]["replicas"], 5);
+    let (_, found, _) = send(&server, "GET", &format!("{apps}/d"), &Value::Null).await;
+    assert_eq!(found["spec"]["replicas"], 5);
+
+    let token = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": ["a"]}});
+    let (code, answer, _) = send(&server, "POST", &format!("{accounts}/default/token"), &token).await;
+    assert_eq!(code, 201, "{answer}");
+    let asked =
+        check("serviceaccounts/token", ["authentication.k8s.io", "v1", "TokenRequest"], "CREATE", true);
+    assert_eq!(asked["name"], "default");
+
+    let (code, answer, _) =
+        send(&server, "GET", &format!("{pods}/p/exec?command=sh&container=one"), &Value::Null).await;
+    assert_eq!(code, 400, "{answer}");
+    assert_eq!(answer["message"], "container nosuch is not valid for pod p", "a webhook chose another");
+    let asked = check("pods/exec", ["", "v1", "PodExecOptions"], "CONNECT", false);
+    assert_eq!(asked["object"]["command"], json!(["sh"]));
+    assert_eq!((&asked["oldObject"], &asked["options"]), (&Value::Null, &Value::Null));
+
+    let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}});
+    let (code, answer, _) = send(&server, "POST", &format!("{pods}/p/binding"), &binding).await;
+    assert_eq!(code, 201, "{answer}");
+    check("pods/binding", ["", "v1", "Binding"], "CREATE", true);
+    let (_, found, _) = send(&server, "GET", &format!("{pods}/p"), &Value::Null).await;
+    assert_eq!(found["metadata"]["annotations"]["by"], "webhook");
+
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}});
+    let (code, answer, _) = send(&server, "POST", &format!("{pods}/p/eviction"), &eviction).await;
+    assert_eq!(code, 201, "{answer}");
+    check("pods/eviction", ["policy", "v1", "Eviction"], "CREATE", true);
+    assert_eq!((webhook.times("/count"), webhook.times("/allow")), (5, 5));
+}
+
+#[tokio::test]
+async fn policies_judge_and_change_what_subresources_take() {
+    let (_runtime, server, _webhook) = fresh().await;
+    let group = "admissionregistration.k8s.io/v1";
+    let matching = json!({"resourceRules": [{"apiGroups": ["apps"], "apiVersions": ["v1"],
+        "operations": ["UPDATE"], "resources": ["deployments/scale"]}]});
+    for (kind, spec) in [
+        (
+            "ValidatingAdmissionPolicy",
+            json!({"matchConstraints": matching, "validations": [
+            {"expression": "object.kind == 'Scale' && request.kind.kind == 'Scale' && object.spec.replicas < 7"}]}),
+        ),
+        ("ValidatingAdmissionPolicyBinding", json!({"policyName": "p", "validationActions": ["Deny"]})),
+        (
+            "MutatingAdmissionPolicy",
+            json!({"matchConstraints": matching, "reinvocationPolicy": "Never",
+            "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration":
+                {"expression": "Object{spec: Object.spec{replicas: object.spec.replicas + 1}}"}}]}),
+        ),
+        ("MutatingAdmissionPolicyBinding", json!({"policyName": "p"})),
+    ] {
+        let plural =
+            kind.to_lowercase().replace("policy", "policies").replace("policiesbinding", "policybindings");
+        let body = json!({"apiVersion": group, "kind": kind, "metadata": {"name": "p"}, "spec": spec});
+        let (code, answer, _) = send(&server, "POST", &format!("{CONFIGURATIONS}/{plural}"), &body).await;
+        assert_eq!(code, 201, "{answer}");
+        server.list("admissionregistration.k8s.io", "v1", &plural, "").await.unwrap();
+    }
+    let labels = json!({"a": "b"});
+    let template =
+        json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
+        "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}});
+    let apps = "/apis/apps/v1/namespaces/default/deployments";
+    assert_eq!(send(&server, "POST", apps, &deployment).await.0, 201);
+    for (wanted, code, message) in
+        [(4, 200, ""), (6, 422, "failed expression: object.kind == 'Scale' && request.kind.kind == 'Scale'")]
+    {
+        let scale = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "d"}, "spec": {"replicas": wanted}});
+        let (found, answer, _) = send(&server, "PUT", &format!("{apps}/d/scale"), &scale).await;
+        assert_eq!(found, code, "{answer}");
+        if code == 200 {
+            assert_eq!(answer["spec"]["replicas"], 5);
+        } else {
+            assert!(answer["message"].as_str().unwrap().contains(message), "{answer}");
+        }
+    }
 }

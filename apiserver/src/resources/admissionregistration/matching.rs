@@ -8,13 +8,13 @@ use k8s_openapi::api::admissionregistration::v1::{
     MatchCondition, MatchResources, NamedRuleWithOperations, RuleWithOperations,
 };
 
-use crate::expressions::{self, Setting};
 use crate::resources::shared::{
     metadata::invalid_each,
     names::{path_segment, qualified_name},
     optional::Items,
     selectors::{self, Leniency},
 };
+use cel::admission::{self as expressions, Setting};
 
 const CONDITIONS_MAX: usize = 64;
 /// Sorted as they are listed in faults.

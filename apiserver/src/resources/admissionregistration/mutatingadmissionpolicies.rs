@@ -12,10 +12,10 @@ use super::{
     policies::{Policy, expression_fault, variable_faults},
 };
 use crate::{
-    expressions::{self, Setting, Variable},
     registry::strategy::{Context, Generation, Names, Strategy},
     resources::shared::optional::{Items, Text},
 };
+use cel::admission::{self as expressions, Setting, Variable};
 
 /// The strategy of MutatingAdmissionPolicies.
 pub(crate) struct MutatingAdmissionPolicies;

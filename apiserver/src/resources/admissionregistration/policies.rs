@@ -13,38 +13,13 @@ use super::{
     hooks::failure_policy_fault,
     matching::{condition_faults, resources_faults},
 };
-use crate::expressions::{self, Setting};
 use crate::resources::shared::{
     metadata::invalid_each,
     names::{dns_subdomain, dns1035_label, dns1123_subdomain, path_segment},
     optional::{Items, Text, same},
     selectors::{self, Leniency},
 };
-
-/// Words that mean something in expressions.
-const RESERVED: &[&str] = &[
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
+use cel::admission::{self as expressions, Setting};
 
 /// What both kinds of policies have.
 pub(super) struct Policy<'a> {
@@ -180,7 +155,7 @@ fn program_fault(program: &Result<Program, String>, expression: &str, path: &Pat
 fn is_identifier(name: &str) -> bool {
     name.starts_with(|it: char| it.is_ascii_alphabetic() || it == '_')
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        && !RESERVED.contains(&name)
+        && !cel::escaping::RESERVED.contains(&name)
 }
 
 /// What is wrong with a binding.

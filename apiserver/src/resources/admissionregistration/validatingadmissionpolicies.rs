@@ -16,7 +16,6 @@ use super::{
 };
 use crate::{
     columns::json_path::JsonPath,
-    expressions::{Setting, Variable},
     patch::apply::Reset,
     registry::strategy::{Context, Generation, Names, Part, Strategy},
     resources::shared::{
@@ -26,6 +25,7 @@ use crate::{
         optional::{Items, Text},
     },
 };
+use cel::admission::{Setting, Variable};
 
 const ANNOTATIONS_MAX: usize = 20;
 const ANNOTATION_EXPRESSION_LENGTH_MAX: usize = 5 * 1024;

@@ -9,14 +9,11 @@ use k8s_openapi::{
 };
 
 pub(super) use crate::resources::shared::pod_spec::volumes::csi_driver_name as driver_name_faults;
-use crate::{
-    expressions::device_selector,
-    resources::shared::{
-        metadata::invalid_each,
-        names::{c_identifier, dns1123_label, dns1123_subdomain, label_value},
-        optional::Text,
-        selectors::validate_label_key,
-    },
+use crate::resources::shared::{
+    metadata::invalid_each,
+    names::{c_identifier, dns1123_label, dns1123_subdomain, label_value},
+    optional::Text,
+    selectors::validate_label_key,
 };
 
 /// How many requests a claim may have, and results an allocation.
@@ -146,8 +143,13 @@ pub(super) fn selector_faults(selectors: &[DeviceSelector], path: &Path) -> Faul
             }
             Some(cel) => {
                 let path = path.child("expression");
-                let wrong = device_selector(&cel.expression).err();
-                wrong.map(|why| Fault::invalid(&path, cel.expression.as_str(), why)).into_iter().collect()
+                match cel::device::compile(&cel.expression) {
+                    Err(why) => vec![Fault::invalid(&path, cel.expression.as_str(), why)],
+                    Ok(program) if program.estimate() > cel::device::COST_MAX => {
+                        vec![Fault::forbidden(&path, "too complex, exceeds cost limit")]
+                    }
+                    Ok(_) => Faults::new(),
+                }
             }
         }
     })

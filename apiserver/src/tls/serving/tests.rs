@@ -34,7 +34,7 @@ fn serving(authority: &Authority) -> Issued {
 
 fn server(authority: &Authority, client_authorities: &[CertificateDer<'_>]) -> Arc<ServerConfig> {
     let certificate = ServingCertificate::new(pair(&serving(authority))).unwrap();
-    Arc::new(config(Arc::new(certificate), client_authorities, MinVersion::Tls12).unwrap())
+    Arc::new(config(Arc::new(certificate), client_authorities, Versions::default()).unwrap())
 }
 
 fn client(authority: &Authority, identity: Option<&Issued>) -> Arc<ClientConfig> {

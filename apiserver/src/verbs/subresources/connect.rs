@@ -3,18 +3,24 @@
 //! Everything the apiserver itself can find wrong is answered as upstream answers it. Dialling the node is not there
 //! yet, which is said plainly instead of pretending.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, num::IntErrorKind, sync::Arc};
 
 use api_types::{
     field::{Fault, Faults, Path, go_quote},
     kind::{GroupResource, GroupVersionKind},
+    schema::{Shape, schema},
     status::Status,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::super::{Asked, method_not_allowed};
+use super::super::{Asked, method_not_allowed, options::Write};
 use crate::{
-    http::respond::{self, Answer},
+    admission::Operation,
+    http::{
+        info::RequestInfo,
+        query::Query,
+        respond::{self, Answer},
+    },
     server::Server,
 };
 
@@ -27,13 +33,92 @@ pub(super) async fn run(server: &Arc<Server>, asked: Asked) -> Result<Answer, St
     if !allowed.contains(&asked.info.verb.as_str()) {
         return Err(method_not_allowed());
     }
+    if asked.info.subresource == "log" {
+        return log(server, &asked).await;
+    }
+    let options = admitted(server, &asked).await?;
     match (asked.served.names().plural, asked.info.subresource.as_str()) {
-        ("pods", "log") => log(server, &asked).await,
         ("pods", "proxy") => Err(proxy_to_pod(server, &asked).await?),
-        ("pods", _) => Err(connect(server, &asked).await?),
+        ("pods", _) => Err(connect(server, &asked, &options).await?),
         ("services", _) => Err(proxy_to_service(server, &asked).await?),
         _ => Err(proxy_to_node(server, &asked).await?),
     }
+}
+
+/// What a connection is asked for with, as admission lets it be.
+async fn admitted(server: &Server, asked: &Asked) -> Result<Value, Status> {
+    if asked.query.get("dryRun").is_some() {
+        return Err(Status::bad_request("dryRun is not supported"));
+    }
+    let kind = match (asked.served.names().plural, asked.info.subresource.as_str()) {
+        ("pods", "exec") => "PodExecOptions",
+        ("pods", "attach") => "PodAttachOptions",
+        ("pods", "portforward") => "PodPortForwardOptions",
+        ("pods", _) => "PodProxyOptions",
+        ("services", _) => "ServiceProxyOptions",
+        _ => "NodeProxyOptions",
+    };
+    let kind = GroupVersionKind::new("", "v1", kind);
+    let options = options(&kind, &asked.query, &path_behind(&asked.info)).map_err(Status::bad_request)?;
+    let call = asked.call(server, &Write::default());
+    let attributes = server.registry.admit(&call, kind, Operation::Connect, options).await?;
+    server.registry.let_in(&attributes).await?;
+    Ok(attributes.object)
+}
+
+/// The path that a proxy shall ask for.
+fn path_behind(info: &RequestInfo) -> String {
+    let path = info.rest.join("/");
+    let path = if path.is_empty() || path.starts_with('/') { path } else { format!("/{path}") };
+    if info.path.ends_with('/') && !path.ends_with('/') { path + "/" } else { path }
+}
+
+/// The options of a connection, out of the query.
+///
+/// # Errors
+/// Upstream's text for what does not fit its field.
+fn options(kind: &GroupVersionKind, query: &Query, path: &str) -> Result<Value, String> {
+    let mut options = json!({"kind": kind.kind, "apiVersion": kind.api_version()});
+    let of = schema().type_of(&kind.group, &kind.version, &kind.kind);
+    for field in of.iter().flat_map(|&of| &schema().get(of).fields) {
+        let name = field.json;
+        let text = query.get(name).filter(|text| !text.is_empty());
+        let value = match &field.shape {
+            Shape::Bool => query.flag(name).then_some(json!(true)),
+            Shape::String if matches!(name, "kind" | "apiVersion") => None,
+            Shape::String if name == "path" => {
+                Some(path).filter(|path| !path.is_empty()).map(|path| json!(path))
+            }
+            Shape::String => text.map(|text| json!(text)),
+            Shape::List(of) if **of == Shape::String => {
+                let all: Vec<&str> = query.all(name).collect();
+                (!all.is_empty()).then(|| json!(all))
+            }
+            // Ports, which may be given one by one or with commas.
+            Shape::List(_) => {
+                let all = query.all(name).flat_map(|given| given.split(','));
+                let all = all.map(port).collect::<Result<Vec<u16>, String>>()?;
+                (!all.is_empty()).then(|| json!(all))
+            }
+            _ => None,
+        };
+        if let Some(value) = value {
+            options[name] = value;
+        } else if name == "command" {
+            options[name] = Value::Null;
+        }
+    }
+    Ok(options)
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|error: std::num::ParseIntError| {
+        let why = match error.kind() {
+            IntErrorKind::PosOverflow => "value out of range",
+            _ => "invalid syntax",
+        };
+        format!("cannot convert to []int32: strconv.ParseUint: parsing {}: {why}", go_quote(text))
+    })
 }
 
 /// What is behind the connections that could be made, if nodes could be dialled.
@@ -42,7 +127,7 @@ type Undialled = Status;
 async fn log(server: &Server, asked: &Asked) -> Result<Answer, Status> {
     log_options(asked)?;
     let pod = object(server, asked, "pods", &asked.info.name).await?;
-    let container = container(&pod, asked)?;
+    let container = container(&pod, &asked.info.name, asked.query.get("container"))?;
     let Some(node) = node_of(&pod) else {
         // A Pod without a node has said nothing yet.
         let mut answer = respond::text(204, String::new());
@@ -54,12 +139,12 @@ async fn log(server: &Server, asked: &Asked) -> Result<Answer, Status> {
 }
 
 /// `exec`, `attach` and `portforward`.
-async fn connect(server: &Server, asked: &Asked) -> Result<Undialled, Status> {
+async fn connect(server: &Server, asked: &Asked, options: &Value) -> Result<Undialled, Status> {
     let name = &asked.info.name;
     let pod = object(server, asked, "pods", name).await?;
     let container = match asked.info.subresource.as_str() {
         "portforward" => None,
-        _ => Some(container(&pod, asked)?),
+        _ => Some(container(&pod, name, options.get("container").and_then(Value::as_str))?),
     };
     let node = node_of(&pod)
         .ok_or_else(|| Status::bad_request(format!("pod {name} does not have a host assigned")))?;
@@ -192,12 +277,11 @@ fn is_global_unicast(ip: IpAddr) -> bool {
 }
 
 /// The container that is meant: the one that is named, or the only one.
-fn container(pod: &Value, asked: &Asked) -> Result<String, Status> {
+fn container(pod: &Value, name: &str, wanted: Option<&str>) -> Result<String, Status> {
     let names = |field: &str| list(pod, &format!("/spec/{field}")).map(|it| text(it, "name"));
     let all: Vec<String> =
         names("initContainers").chain(names("containers")).chain(names("ephemeralContainers")).collect();
-    let name = &asked.info.name;
-    if let Some(wanted) = asked.query.get("container").filter(|it| !it.is_empty()) {
+    if let Some(wanted) = wanted.filter(|it| !it.is_empty()) {
         return match all.iter().any(|it| it == wanted) {
             true => Ok(wanted.to_owned()),
             false => Err(Status::bad_request(format!("container {wanted} is not valid for pod {name}"))),
@@ -255,6 +339,33 @@ mod tests {
         ] {
             assert_eq!(split(id), expected, "{id}");
         }
+    }
+
+    #[test]
+    fn options_of_connections_are_read_out_of_the_query() {
+        let read = |kind: &str, query: &str| {
+            options(&GroupVersionKind::new("", "v1", kind), &Query::parse(query), "/a/b")
+        };
+        for (kind, query, expected) in [
+            (
+                "PodExecOptions",
+                "stdin&stdout=true&tty=false&container=c&command=sh&command=-c&path=x",
+                json!({"stdin": true, "stdout": true, "container": "c", "command": ["sh", "-c"]}),
+            ),
+            ("PodExecOptions", "", json!({"command": null})),
+            ("PodAttachOptions", "stderr=1&command=sh", json!({"stderr": true})),
+            ("PodPortForwardOptions", "ports=80,81&ports=82", json!({"ports": [80, 81, 82]})),
+            ("ServiceProxyOptions", "path=x", json!({"path": "/a/b"})),
+        ] {
+            let mut expected = expected;
+            expected["kind"] = json!(kind);
+            expected["apiVersion"] = json!("v1");
+            assert_eq!(read(kind, query), Ok(expected), "{query}");
+        }
+        assert_eq!(
+            read("PodPortForwardOptions", "ports=x").unwrap_err(),
+            r#"cannot convert to []int32: strconv.ParseUint: parsing "x": invalid syntax"#
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use k8s_openapi::api::{
     core::v1::Pod,
     policy::v1::{Eviction, PodDisruptionBudget},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::{
     Asked,
@@ -16,8 +16,10 @@ use super::super::{
     options::Write,
 };
 use crate::{
+    admission::Operation,
+    authn::user::{AUTHENTICATED, MASTERS, User},
     http::respond::Answer,
-    registry::{Call, delete, strategy::Part, update::Plan},
+    registry::{Call, delete, strategy::Part, update::Plan, view::Shown},
     resources::core::pods,
     server::Server,
 };
@@ -41,10 +43,12 @@ pub(super) async fn run(server: &Arc<Server>, mut asked: Asked) -> Result<Answer
         decode::decode(&server.registry.catalogue, &body, format, &expected, options.field_validation)?;
     asked.warnings.extend(warnings);
     let mut call = asked.call(server, &options);
-    let object = super::admitted(server, &call, expected.kind, object).await?;
-    let eviction = Eviction::from_value(&object).map_err(Status::internal)?;
+    let attributes = server.registry.admit(&call, expected.kind, Operation::Create, object).await?;
+    let eviction = Eviction::from_value(&attributes.object).map_err(Status::internal)?;
     call.dry_run = pods::check_eviction(&eviction, &call.name, call.dry_run)?;
-    let how = delete::options(&object.get("deleteOptions").cloned().unwrap_or_else(|| json!({})))?;
+    server.registry.let_in(&attributes).await?;
+    let how = attributes.object.get("deleteOptions").cloned().unwrap_or_else(|| json!({}));
+    let how = delete::Options { unasked: true, ..delete::options(&how)? };
     if !delete_if_free(server, &call, &how).await? {
         delete_guarded(server, &call, &how).await?;
     }
@@ -105,8 +109,17 @@ async fn charge(server: &Server, call: &Call, budget: &str) -> Result<(), Status
     let Some(served) = server.registry.catalogue.find("policy", "v1", "poddisruptionbudgets") else {
         return Ok(());
     };
-    let write = Call { served, name: budget.to_owned(), subresource: "status".to_owned(), ..call.clone() };
-    let plan = Plan { part: Part::Status, create_missing: false, owned: false, uid_precondition: false };
+    // A write of the server's own, which admission may have something against.
+    let write = Call {
+        served,
+        name: budget.to_owned(),
+        subresource: "status".to_owned(),
+        user: User::new("system:apiserver", &[MASTERS, AUTHENTICATED]),
+        manager: "kube-apiserver".to_owned(),
+        options: Value::Null,
+        ..call.clone()
+    };
+    let plan = Plan::of(Part::Status);
     for _ in 0..ATTEMPTS {
         let written = server
             .registry
@@ -133,7 +146,7 @@ async fn evict(server: &Server, call: &Call, how: &delete::Options) -> Result<()
     let checked = server.registry.current(call).await?;
     delete::check(call, how, &checked)?;
     let marked = Call { subresource: "status".to_owned(), ..call.clone() };
-    let plan = Plan { part: Part::Status, create_missing: false, owned: false, uid_precondition: false };
+    let plan = Plan { shown: Shown::Nothing, ..Plan::of(Part::Status) };
     let written = server
         .registry
         .update(&marked, plan, &|old| {

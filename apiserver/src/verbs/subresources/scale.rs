@@ -33,6 +33,7 @@ use crate::{
         metadata,
         strategy::{Called, Part},
         update::Plan,
+        view::{Shown, View},
     },
     server::Server,
 };
@@ -152,61 +153,78 @@ fn manager<T>(call: &Call, work: impl FnOnce(FieldManager<'_>) -> T) -> T {
     })
 }
 
-/// Changes a workload by a change of its Scale, which carries the part of the record that is about the replica count.
+/// Changes a workload by a change of its Scale.
 async fn write(
     server: &Arc<Server>,
     asked: &Asked,
     call: &Call,
     change: &(dyn Fn(&Value) -> Result<Value, Status> + Send + Sync),
 ) -> Result<Answer, Status> {
-    let plan = Plan { part: Part::Main, create_missing: false, uid_precondition: false, owned: true };
-    let api_version = asked.served.resource.kind().api_version();
-    let custom_paths = custom_paths(&asked.served);
+    let plan = Plan { owned: true, shown: Shown::As(&Scaled), ..Plan::of(Part::Main) };
+    let change = |old: Option<&Value>| change(old.ok_or_else(|| call.not_found())?);
+    let written = server.registry.update(call, plan, &change).await?;
+    let (scale, _) = project(&asked.served, &written.object)?;
+    asked.answer_as(server, 200, &scale, scale_schema())
+}
+
+/// A workload as its Scale, which carries the part of the record that is about the replica count.
+#[derive(Debug)]
+struct Scaled;
+
+impl View for Scaled {
+    fn kind(&self) -> GroupVersionKind {
+        kind()
+    }
+
+    fn show(&self, call: &Call, object: &Value) -> Result<Value, Status> {
+        let (mut scale, found) = project(&call.served, object)?;
+        if !found && custom(&call.served).is_some() {
+            scale["spec"]["replicas"] = json!(UNSET);
+        }
+        let part = with_replicas(call, |replicas| replicas.of_scale(record(object).as_ref()));
+        scale.set_meta("managedFields", part.map_err(Status::internal)?.unwrap_or_default());
+        Ok(scale)
+    }
+
+    fn take_back(&self, call: &Call, old: &Value, mut scale: Value) -> Result<Value, Status> {
+        metadata::addressed(call, &mut scale)?;
+        check(call, &scale, old)?;
+        let mut object = old.clone();
+        let count = scale.pointer("/spec/replicas").cloned().unwrap_or_else(|| json!(0));
+        match custom(&call.served) {
+            None => {
+                object_at(object_of(&mut object), "spec").insert("replicas".to_owned(), count);
+            }
+            Some(paths) if count == UNSET => {
+                let path = api_types::field::go_quote(&paths.spec_replicas_path);
+                return Err(Status::bad_request(format!("the spec replicas field {path} cannot be empty")));
+            }
+            Some(paths) => put(&mut object, &paths.spec_replicas_path, count),
+        }
+        object.set_meta("resourceVersion", scale.resource_version());
+        let owners =
+            with_replicas(call, |replicas| replicas.of_object(record(old).as_ref(), record(&scale).as_ref()));
+        object.set_meta("managedFields", owners.map_err(Status::internal)?.unwrap_or_default());
+        Ok(object)
+    }
+}
+
+/// Who set what, as an object has it.
+fn record(object: &Value) -> Option<Value> {
+    object.meta().and_then(|it| it.get("managedFields")).cloned()
+}
+
+/// Does something with the places of the replica count in all versions of the resource.
+fn with_replicas<T>(call: &Call, work: impl FnOnce(Replicas<'_>) -> T) -> T {
+    let api_version = call.served.resource.kind().api_version();
+    let custom_paths = custom_paths(&call.served);
     let mut steps: Vec<(&str, Vec<&str>)> = Vec::new();
     for (version, path) in &custom_paths {
         steps.push((version, path.iter().map(String::as_str).collect()));
     }
     let own_paths: Vec<(&str, &[&str])> = steps.iter().map(|(version, path)| (*version, &path[..])).collect();
-    let paths = if custom(&asked.served).is_some() { own_paths.as_slice() } else { PATHS };
-    let replicas = Replicas { api_version: &api_version, paths };
-    let written = server
-        .registry
-        .update(call, plan, &|old| {
-            let old = old.ok_or_else(|| call.not_found())?;
-            let record = |object: &Value| object.meta().and_then(|it| it.get("managedFields")).cloned();
-            let owners = record(old);
-            let (mut shown, found) = project(&asked.served, old)?;
-            if !found && custom(&asked.served).is_some() {
-                shown["spec"]["replicas"] = json!(UNSET);
-            }
-            let part = replicas.of_scale(owners.as_ref()).map_err(Status::internal)?;
-            shown.set_meta("managedFields", part.unwrap_or_default());
-            let mut scale = change(&shown)?;
-            metadata::addressed(call, &mut scale)?;
-            check(call, &scale, old)?;
-            let mut object = old.clone();
-            let count = scale.pointer("/spec/replicas").cloned().unwrap_or_else(|| json!(0));
-            match custom(&asked.served) {
-                None => {
-                    object_at(object_of(&mut object), "spec").insert("replicas".to_owned(), count);
-                }
-                Some(paths) if count == UNSET => {
-                    let path = api_types::field::go_quote(&paths.spec_replicas_path);
-                    return Err(Status::bad_request(format!(
-                        "the spec replicas field {path} cannot be empty"
-                    )));
-                }
-                Some(paths) => put(&mut object, &paths.spec_replicas_path, count),
-            }
-            object.set_meta("resourceVersion", scale.resource_version());
-            let owners =
-                replicas.of_object(owners.as_ref(), record(&scale).as_ref()).map_err(Status::internal)?;
-            object.set_meta("managedFields", owners.unwrap_or_default());
-            Ok(object)
-        })
-        .await?;
-    let (scale, _) = project(&asked.served, &written.object)?;
-    asked.answer_as(server, 200, &scale, scale_schema())
+    let paths = if custom(&call.served).is_some() { own_paths.as_slice() } else { PATHS };
+    work(Replicas { api_version: &api_version, paths })
 }
 
 /// What is wrong with a Scale.

@@ -10,7 +10,7 @@ use super::super::{
     method_not_allowed,
     options::Write,
 };
-use crate::{http::respond::Answer, server::Server};
+use crate::{admission::Operation, http::respond::Answer, server::Server};
 
 pub(super) async fn run(server: &Arc<Server>, mut asked: Asked) -> Result<Answer, Status> {
     if asked.info.verb != "create" {
@@ -26,9 +26,10 @@ pub(super) async fn run(server: &Arc<Server>, mut asked: Asked) -> Result<Answer
         decode::decode(&server.registry.catalogue, &body, format, &expected, options.field_validation)?;
     asked.warnings.extend(warnings);
     let call = asked.call(server, &options);
-    let object = super::admitted(server, &call, expected.kind, object).await?;
+    let attributes = server.registry.admit(&call, expected.kind, Operation::Create, object).await?;
+    server.registry.let_in(&attributes).await?;
     let (answer, more) =
-        server.identity.issue(server, &object, &asked.info.namespace, &asked.info.name).await?;
+        server.identity.issue(server, &attributes.object, &call.namespace, &call.name).await?;
     asked.warnings.extend(more);
     asked.answer_as(server, 201, &answer, schema)
 }
