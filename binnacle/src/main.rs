@@ -1,5 +1,6 @@
 //! Binnacle: a Kubernetes control plane in one process, and the operator's tools.
 
+mod envtest;
 mod nodes;
 mod simulate;
 mod store;
@@ -33,9 +34,14 @@ enum Command {
     Why(why::Arguments),
     /// Back up, restore, check or move the objects of a cluster
     Store(store::Arguments),
+    /// Fill a folder that envtest of controller-runtime can use: export KUBEBUILDER_ASSETS=$(binnacle envtest DIR)
+    Envtest(envtest::Arguments),
 }
 
 fn main() -> std::process::ExitCode {
+    if let Some(run) = std::env::args_os().next().as_deref().and_then(envtest::called_as) {
+        return run();
+    }
     let arguments = Arguments::parse();
     runtime::logging::start();
     let up = match arguments.command {
@@ -44,6 +50,9 @@ fn main() -> std::process::ExitCode {
         Some(Command::Simulate(it)) => return simulate::run(&it),
         Some(Command::Why(it)) => return runtime::process::run(why::run(it)),
         Some(Command::Store(it)) => return runtime::process::run(store::run(it)),
+        Some(Command::Envtest(it)) => {
+            return runtime::process::run(async move { envtest::run(&it) });
+        }
         None => arguments.up,
     };
     runtime::process::run(up::run(up))

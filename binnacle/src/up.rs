@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use apiserver::{flags::Flags, server::Server, tls::pki::Pki};
+use apiserver::{flags::Flags, launch::Launched, server::Server, tls::pki::Pki};
 use clap::Args;
 use client::controller::{Manager, Records};
 use controller_manager::{certificates::Signer, launch, tokens::Maker};
@@ -84,6 +84,15 @@ fn restrict_nodes(flags: &mut Flags) {
     }
 }
 
+/// What runs in the API server's process, besides a scheduler.
+#[derive(Debug)]
+pub(crate) struct Beside {
+    /// Which controllers, as `--controllers` names them; `None` for no controller manager.
+    pub(crate) controllers: Option<Vec<String>>,
+    /// Which nodes, if any.
+    pub(crate) nodes: hollow::Options,
+}
+
 /// Runs until it is interrupted.
 pub(crate) async fn run(mut arguments: Arguments) -> anyhow::Result<()> {
     let begun = tokio::time::Instant::now();
@@ -95,37 +104,70 @@ pub(crate) async fn run(mut arguments: Arguments) -> anyhow::Result<()> {
     let now = runtime.clock.now();
     let kubeconfig = launched.write_kubeconfigs(&arguments.apiserver, arguments.write_kubeconfig, now)?;
     let url = launched.url();
+    let beside = Beside {
+        controllers: Some(wanted),
+        nodes: hollow::Options { nodes: arguments.nodes, stages, ..Default::default() },
+    };
+    let server = start(launched, &arguments.apiserver, &runtime, Some(beside))?;
+    install_default_class(&server).await?;
+    greet(&url, &kubeconfig, arguments.nodes, begun.elapsed())?;
+    until_interrupted(&server, &runtime, arguments.apiserver.shutdown_delay_duration).await;
+    Ok(())
+}
+
+/// Serves, with whatever runs beside the server.
+///
+/// # Errors
+/// Keys that cannot be used.
+pub(crate) fn start(
+    launched: Launched,
+    flags: &Flags,
+    runtime: &Runtime,
+    beside: Option<Beside>,
+) -> anyhow::Result<Arc<Server>> {
     let server = Arc::clone(&launched.server);
     let root_ca = Arc::from(launched.pki.authority().pem());
-    let identity = Identity::of(&launched.pki, &arguments.apiserver)?;
+    let identity = beside.is_some().then(|| Identity::of(&launched.pki, flags)).transpose()?;
     runtime.tasks.spawn_draining("serve", launched.serve());
-    let controllers = start_controllers(&server, &runtime, wanted, root_ca, identity);
-    install_default_class(&server).await?;
-    for name in ["scheduler", "controller-manager"] {
-        let tasks = runtime.tasks.clone();
-        server.components.runs_here(name, move || {
-            if tasks.is_stopping() { Err("process is shutting down".to_owned()) } else { Ok(()) }
-        });
-    }
-    let (scheduler, hollow) = start_components(
-        &server,
-        &runtime,
-        hollow::Options { nodes: arguments.nodes, stages, ..Default::default() },
-    );
+    let (Some(beside), Some(identity)) = (beside, identity) else { return Ok(server) };
     let metrics = server.metrics.registry();
-    metrics.register(Box::new(controllers.metrics.clone()))?;
+    let mut records = Vec::new();
+    if let Some(wanted) = beside.controllers {
+        let controllers = start_controllers(&server, runtime, wanted, root_ca, identity);
+        metrics.register(Box::new(controllers.metrics.clone()))?;
+        records.push(controllers.records);
+        runs_here(&server, runtime, "controller-manager");
+    }
+    let (scheduler, hollow) = start_components(&server, runtime, beside.nodes);
     scheduler.metrics().register(metrics)?;
-    let records = hollow.into_iter().chain([controllers.records]).collect();
+    runs_here(&server, runtime, "scheduler");
+    records.extend(hollow);
     why::install(&server, records, scheduler.records());
-    greet(&url, &kubeconfig, arguments.nodes, begun.elapsed())?;
+    Ok(server)
+}
+
+/// A component is in this process, and is well for as long as the process is.
+fn runs_here(server: &Server, runtime: &Runtime, name: &'static str) {
+    let tasks = runtime.tasks.clone();
+    server.components.runs_here(name, move || {
+        if tasks.is_stopping() { Err("process is shutting down".to_owned()) } else { Ok(()) }
+    });
+}
+
+/// Waits until somebody wants it to end, and lets everybody finish what they have in hand.
+pub(crate) async fn until_interrupted(server: &Server, runtime: &Runtime, serve_on: Duration) {
     runtime::process::interrupted().await;
     tracing::info!("draining; interrupt again to stop at once");
+    server.leave();
+    let leaving = async {
+        tokio::time::sleep(serve_on).await;
+        let _drained = runtime.tasks.drain(DRAIN).await;
+    };
     tokio::select! {
         biased;
-        _drained = runtime.tasks.drain(DRAIN) => {}
+        () = leaving => {}
         () = runtime::process::interrupted() => {}
     }
-    Ok(())
 }
 
 /// The controllers, each as its own service account, which may do what upstream's role for it allows.

@@ -15,6 +15,7 @@ use anyhow::Context as _;
 use apiserver::{
     admission::Selection,
     authn::{
+        authenticator::Outside,
         keys::{PublicKeys, SigningKey},
         user::MASTERS,
     },
@@ -450,9 +451,16 @@ fn config() -> anyhow::Result<Config> {
         modes: mode::parse("Node,RBAC")?,
         service_cidrs: vec!["10.0.0.0/24".parse()?],
         node_ports: 30000..=32767,
+        aggregation: apiserver::aggregation::Config::default(),
         advertise: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 6443),
         allow_privileged: true,
         admission: Selection::default(),
+        audit: None,
+        encryption: None,
+        fairness: apiserver::fairness::Config::default(),
+        request_timeout: std::time::Duration::from_secs(60),
+        watch_timeout: std::time::Duration::from_secs(1800),
+        livez_grace: std::time::Duration::ZERO,
     })
 }
 
@@ -470,7 +478,8 @@ fn identity(runtime: &Runtime) -> anyhow::Result<identity::Config> {
         public_keys,
         issuers: vec![issuer.clone()],
         audiences: vec![issuer],
-        anonymous: false,
+        outside: Outside::default(),
+        anonymous: false.into(),
     })
 }
 

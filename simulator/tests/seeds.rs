@@ -64,7 +64,12 @@ fn part(part: u64) {
         Some(seed) => Vec::from_iter((seed % PARTS == part).then_some(seed)),
         None => (1..=number("SEEDS").unwrap_or(SEEDS)).filter(|seed| seed % PARTS == part).collect(),
     };
-    let failures: Vec<String> = seeds.into_iter().filter_map(|seed| play_seed(seed).err()).collect();
+    let mut failures = Vec::new();
+    for failure in seeds.into_iter().filter_map(|seed| play_seed(seed).err()) {
+        // A long run is told of at once, with `--no-capture`.
+        println!("{failure}");
+        failures.push(failure);
+    }
     assert!(failures.is_empty(), "{} seeds failed\n{}", failures.len(), failures.join("\n\n"));
 }
 
