@@ -8,6 +8,7 @@ import json
 import pathlib
 import re
 import sys
+import time
 
 from kubernetes import client, config
 
@@ -48,6 +49,17 @@ def differences(left, right, at=""):
             yield from differences(*pair, f"{at}[{index}]")
     elif left != right:
         yield f"{at}: {left!r} became {right!r}"
+
+
+def both(call, api, here, of):
+    """One revision of an object, as it is sent and through the client's model. The server may write between two reads."""
+    for _ in range(20):
+        raw = call("GET", here, "object")
+        typed = json.loads(json.dumps(api.sanitize_for_serialization(call("GET", here, of))))
+        if raw["metadata"]["resourceVersion"] == typed["metadata"]["resourceVersion"]:
+            break
+        time.sleep(0.1)
+    return plain(raw), plain(typed)
 
 
 def main(kubeconfig, folder):
@@ -93,8 +105,7 @@ def main(kubeconfig, folder):
                     if error.status != 409 or attempt == 4:
                         raise
                     made = call("GET", here, of)
-            raw = plain(call("GET", here, "object"))
-            typed = plain(json.loads(json.dumps(api.sanitize_for_serialization(call("GET", here, of)))))
+            raw, typed = both(call, api, here, of)
             lost += [f"{file.stem}{it}" for it in differences(raw, typed)]
             call("DELETE", here, "object", {"dryRun": ["All"]})
         except Exception as error:  # one kind must not hide the others
