@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &["api-types", "runtime"]),
     ("apiserver", &["api-types", "cel", "runtime", "store"]),
     ("client", &["api-types", "runtime"]),
-    ("scheduler", &["api-types", "runtime", "client"]),
+    ("scheduler", &["api-types", "cel", "runtime", "client"]),
     ("controller-manager", &["api-types", "cel", "runtime", "client"]),
     (
         "simulator",
