@@ -538,3 +538,22 @@ async fn compact(backend: Arc<dyn Backend>) {
         tokio::time::sleep(COMPACTION).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_world_that_is_over_leaves_nothing_behind() {
+        let held = play(Options::seed(1), async |cluster| {
+            cluster.run_for(Duration::from_secs(30)).await;
+            cluster.crash(Component::ControllerManager, Duration::from_secs(1)).await;
+            cluster.run_for(Duration::from_secs(30)).await;
+            Ok((Arc::downgrade(&cluster.server), Arc::downgrade(&cluster.backend), Arc::downgrade(&cluster.history)))
+        });
+        let (server, backend, history) = held.unwrap();
+        assert_eq!(history.strong_count(), 0, "the history is held");
+        assert_eq!(server.strong_count(), 0, "the server is held");
+        assert_eq!(backend.strong_count(), 0, "the store is held");
+    }
+}

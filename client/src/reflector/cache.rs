@@ -218,6 +218,14 @@ impl<K: Kind> Feed<K> {
     }
 }
 
+impl<K: Kind> Drop for Feed<K> {
+    /// Nothing will be told any more. Subscribers often hold this cache or others, which then would hold each other for ever.
+    fn drop(&mut self) {
+        let subscribers = std::mem::take(&mut *self.shared.subscribers.lock());
+        drop(subscribers);
+    }
+}
+
 impl<K> Shared<K> {
     fn advance(&self, revision: Revision) {
         self.progress.update(|progress| {
@@ -459,6 +467,17 @@ mod tests {
         assert_eq!(cache.revision(), Revision(4));
         assert_eq!(names(&cache.in_namespace("ns")), ["a"]);
         assert!(cache.in_namespace("n").is_empty());
+    }
+
+    #[test]
+    fn a_cache_that_nobody_feeds_lets_its_subscribers_go() {
+        let (feed, cache) = pair::<Pod>();
+        let held = Arc::new(());
+        let (its, again) = (Arc::clone(&held), cache.clone());
+        cache.subscribe(move |_| drop((Arc::clone(&its), again.clone())));
+        assert_eq!(Arc::strong_count(&held), 2);
+        drop(feed);
+        assert_eq!(Arc::strong_count(&held), 1);
     }
 
     #[test]
