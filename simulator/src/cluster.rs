@@ -549,7 +549,11 @@ mod tests {
             cluster.run_for(Duration::from_secs(30)).await;
             cluster.crash(Component::ControllerManager, Duration::from_secs(1)).await;
             cluster.run_for(Duration::from_secs(30)).await;
-            Ok((Arc::downgrade(&cluster.server), Arc::downgrade(&cluster.backend), Arc::downgrade(&cluster.history)))
+            Ok((
+                Arc::downgrade(&cluster.server),
+                Arc::downgrade(&cluster.backend),
+                Arc::downgrade(&cluster.history),
+            ))
         });
         let (server, backend, history) = held.unwrap();
         assert_eq!(history.strong_count(), 0, "the history is held");

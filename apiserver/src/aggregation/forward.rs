@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 
 use super::{resolve, target::Target, transport::Transport};
 use crate::{
+    audit::record::Peer,
     authn::user::User,
     http::{
         info::RequestInfo,
@@ -39,6 +40,7 @@ const HOP_BY_HOP: [&str; 9] = [
     "transfer-encoding",
     "upgrade",
 ];
+const FORWARDED_FOR: &str = "x-forwarded-for";
 const USER: &str = "x-remote-user";
 const UID: &str = "x-remote-uid";
 const GROUP: &str = "x-remote-group";
@@ -81,6 +83,7 @@ pub(crate) async fn answer(
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
     forwarded(&mut headers, &parts.uri, &location);
+    came_from(&mut headers, parts.extensions.get::<Peer>());
     identify(&mut headers, user);
     let mut request = Request::new(body);
     *request.method_mut() = parts.method;
@@ -124,6 +127,7 @@ async fn upgrade(
 ) -> Answer {
     let ours = parts.extensions.remove::<OnUpgrade>();
     let mut headers = parts.headers;
+    came_from(&mut headers, parts.extensions.get::<Peer>());
     identify(&mut headers, user);
     headers.remove(header::HOST);
     let mut request = Request::new(body);
@@ -200,8 +204,7 @@ fn strip_hops(headers: &mut HeaderMap) {
     }
 }
 
-/// What reverse proxies tell of a request's way. The address of the client is not told: the headers may not be believed by
-/// whoever reads them, and who asks is told by others.
+/// What reverse proxies tell of a request's way.
 fn forwarded(headers: &mut HeaderMap, asked: &Uri, location: &str) {
     headers.remove(header::HOST);
     for (name, value) in
@@ -210,6 +213,21 @@ fn forwarded(headers: &mut HeaderMap, asked: &Uri, location: &str) {
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.insert(HeaderName::from_static(name), value);
         }
+    }
+}
+
+/// Adds where the connection comes from to what proxies before this one said of theirs. Callers within the process come over
+/// none.
+fn came_from(headers: &mut HeaderMap, peer: Option<&Peer>) {
+    let Some(Peer(address)) = peer else { return };
+    let mut way: Vec<u8> = Vec::new();
+    for before in headers.get_all(FORWARDED_FOR) {
+        way.extend_from_slice(before.as_bytes());
+        way.extend_from_slice(b", ");
+    }
+    way.extend_from_slice(address.ip().to_canonical().to_string().as_bytes());
+    if let Ok(way) = HeaderValue::from_bytes(&way) {
+        headers.insert(FORWARDED_FOR, way);
     }
 }
 
@@ -302,6 +320,27 @@ mod tests {
                 "x-remote-user: eve",
             ]
         );
+    }
+
+    #[test]
+    fn where_a_connection_comes_from_is_added_to_what_proxies_said() {
+        let peer = Peer("[::ffff:192.0.2.1]:1234".parse().unwrap());
+        for (before, peer, after) in [
+            (&[][..], Some(&peer), &["x-forwarded-for: 192.0.2.1"][..]),
+            (
+                &[(FORWARDED_FOR, "198.51.100.7"), (FORWARDED_FOR, "203.0.113.9")],
+                Some(&peer),
+                &["x-forwarded-for: 198.51.100.7, 203.0.113.9, 192.0.2.1"],
+            ),
+            (&[(FORWARDED_FOR, "198.51.100.7")], None, &["x-forwarded-for: 198.51.100.7"]),
+        ] {
+            let mut told: HeaderMap = HeaderMap::new();
+            for (name, value) in before {
+                told.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+            }
+            came_from(&mut told, peer);
+            assert_eq!(shown(&told), after);
+        }
     }
 
     #[test]
