@@ -1,7 +1,10 @@
 //! A DaemonSet has one Pod on a node, two of different revisions while it surges; and an update takes no more Pods that
 //! serve than it may.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     Rule,
@@ -29,7 +32,7 @@ impl Rule for DaemonSets {
                     // What the controller has not seen yet it cannot heed.
                     self.whole.remove(&object.metadata.uid);
                 }
-                self.update(object);
+                self.update(world, object);
                 Vec::new()
             }
             "Node" => {
@@ -50,13 +53,15 @@ impl Rule for DaemonSets {
 }
 
 impl DaemonSets {
-    fn update(&mut self, set: &Object) {
+    fn update(&mut self, world: &World, set: &Object) {
         let uid = &set.metadata.uid;
         let (surge, _) = set.daemon_bounds();
         *self.surged.entry(uid.clone()).or_default() |= surge > 0;
         let status = &set.status;
         let seen = status.observed_generation == set.metadata.generation;
-        if seen && status.desired_number_scheduled > 0 && status.number_unavailable == 0 {
+        let told = status.desired_number_scheduled > 0 && status.number_unavailable == 0;
+        // The status counts Pods that are on their way out for as long as they are ready.
+        if seen && told && missing(world, set) <= 0 {
             self.whole.insert(uid.clone(), true);
         }
     }
@@ -101,18 +106,19 @@ impl DaemonSets {
         if !self.whole.get(uid).copied().unwrap_or_default() || !served {
             return None;
         }
-        let mut serves: BTreeMap<&str, bool> = BTreeMap::new();
-        for pod in world.owned_by(uid, "Pod") {
-            if let Some(node) = pod.daemon_node() {
-                *serves.entry(node).or_default() |= pod.is_serving();
-            }
-        }
-        let wanted = set.status.desired_number_scheduled;
-        let missing = wanted - i64::try_from(serves.values().filter(|it| **it).count()).unwrap_or_default();
+        let missing = missing(world, set);
         let (surge, unavailable) = set.daemon_bounds();
         let most = if surge > 0 { 0 } else { unavailable.max(1) };
         (missing > most).then(|| {
             format!("DaemonSet {} updates {missing} pods at once, more than {most}", set.full_name())
         })
     }
+}
+
+/// On how many nodes that shall have a Pod none serves that stays.
+fn missing(world: &World, set: &Object) -> i64 {
+    let pods = world.owned_by(&set.metadata.uid, "Pod");
+    let serving: BTreeSet<&str> =
+        pods.filter(|pod| pod.is_serving()).filter_map(|pod| pod.daemon_node()).collect();
+    set.status.desired_number_scheduled - i64::try_from(serving.len()).unwrap_or_default()
 }

@@ -74,7 +74,7 @@ impl Deployments {
             return wrong;
         }
         let uid = &deployment.metadata.uid;
-        let (mut planned, mut available, mut lasting) = (0, 0, 0);
+        let (mut planned, mut available, mut lasting, mut known) = (0, 0, 0, true);
         for set in world.owned_by(uid, "ReplicaSet") {
             let (wants, ready) =
                 (set.spec.replicas.unwrap_or_default(), world.tally_of(&set.metadata.uid).ready);
@@ -83,6 +83,9 @@ impl Deployments {
             // Pods that are to go serve for a moment only. Who scales in the middle of a rollout is promised no more: every
             // ReplicaSet shrinks in proportion, whichever of them serves.
             lasting += ready.min(wants);
+            // A controller that has not heard yet of a Pod somebody else took may take as many as it was told to.
+            known &= set.status.ready_replicas == ready
+                && set.status.observed_generation == set.metadata.generation;
         }
         let name = deployment.full_name();
         let planned_before = self.planned.insert(uid.clone(), planned).unwrap_or_default();
@@ -91,7 +94,7 @@ impl Deployments {
         if seen && planned > bounds.most.max(planned_before) {
             wrong.push(format!("Deployment {name} plans {planned} pods, more than {}", bounds.most));
         }
-        if seen && lasting >= bounds.wanted {
+        if seen && known && lasting >= bounds.wanted {
             self.served.insert(uid.clone());
         } else if available < bounds.least && self.served.contains(uid) {
             let least = bounds.least;

@@ -112,7 +112,11 @@ fn deployment(replicas: i64) -> Happens {
 
 #[test]
 fn a_deployment_is_held_to_its_bounds() {
-    let whole = || vec![deployment(2), set(2), pod("a", "True"), pod("b", "True")];
+    let knows = |replicas: i64, ready: i64| {
+        let status = json!({"spec": {"replicas": replicas}, "status": {"readyReplicas": ready}});
+        Put(merge(owned("ReplicaSet", "set", "web"), status))
+    };
+    let whole = || vec![deployment(2), set(2), pod("a", "True"), pod("b", "True"), knows(2, 2)];
     let with = |more: Vec<Happens>| whole().into_iter().chain(more).collect::<Vec<_>>();
     let gone = |name| going(pod_of("set", name, "True"));
     check("all is well", with(vec![gone("a")]), None);
@@ -120,6 +124,10 @@ fn a_deployment_is_held_to_its_bounds() {
     check("too few", with(vec![gone("a"), gone("b")]), Some("serves with 0 pods, fewer than 1"));
     let others = with(vec![Asks("somebody", "a"), gone("a"), Asks("somebody", "b"), gone("b")]);
     check("somebody else took them", others, None);
+    let three = vec![deployment(3), set(3), pod("a", "True"), pod("b", "True"), pod("c", "True")];
+    let shrinks = vec![deployment(2), Asks("somebody", "c"), gone("c"), knows(2, 3), gone("a"), gone("b")];
+    let unheard = three.into_iter().chain(shrinks).collect();
+    check("the controller has not heard of the one somebody took", unheard, None);
     check("a node is lost", with(vec![pod("a", "False"), pod("b", "False")]), None);
 }
 
@@ -194,6 +202,15 @@ fn a_daemon_set_has_one_pod_on_a_node() {
         Asks(own, "b"),
         going(on("b", "m")),
     ];
+    let leaving = vec![
+        Put(on("a", "n")),
+        going(on("a", "n")),
+        Put(on("b", "m")),
+        agent(),
+        Asks(own, "b"),
+        going(on("b", "m")),
+    ];
+    check("one was leaving when it was counted", with(leaving), None);
     check("both updated at once", with(both), Some("updates 2 pods at once, more than 1"));
 }
 
