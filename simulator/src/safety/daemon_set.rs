@@ -27,9 +27,9 @@ impl Rule for DaemonSets {
         let object = step.object();
         match object.kind.as_str() {
             "DaemonSet" => {
-                let generation = |it: &Object| it.metadata.generation;
-                if step.before.as_ref().is_some_and(|before| generation(before) != generation(object)) {
-                    // What the controller has not seen yet it cannot heed.
+                // What the controller has not seen yet it cannot heed; and a node that is new to it has no Pod yet.
+                let told = |it: &Object| (it.metadata.generation, it.status.desired_number_scheduled);
+                if step.before.as_ref().is_some_and(|before| told(before) != told(object)) {
                     self.whole.remove(&object.metadata.uid);
                 }
                 self.update(world, object);

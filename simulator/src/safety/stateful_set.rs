@@ -30,6 +30,8 @@ pub(super) struct StatefulSets {
 struct Seen {
     /// When all Pods with smaller numbers were last seen ready, by number.
     ready_before: BTreeMap<i64, Duration>,
+    /// Up to this number all before were ready at the last change.
+    ready_to: Option<i64>,
     /// The numbers that were ever wanted.
     wanted: BTreeSet<i64>,
     /// It was whole at its present size, and nobody else has taken a Pod since.
@@ -50,6 +52,7 @@ impl Rule for StatefulSets {
                     seen.whole = false;
                 }
                 seen.wanted.extend(object.ordinals());
+                seen.lasted(step.change.at);
                 seen.update(world, object, step.change.at);
                 Vec::new()
             }
@@ -58,6 +61,7 @@ impl Rule for StatefulSets {
                     return Vec::new();
                 };
                 let seen = self.sets.entry(set.metadata.uid.clone()).or_default();
+                seen.lasted(step.change.at);
                 let wrong = seen.check(world, &set, step);
                 seen.update(world, &set, step.change.at);
                 wrong
@@ -74,16 +78,24 @@ fn members<'a>(world: &'a World, set: &Object) -> BTreeMap<i64, &'a Arc<Object>>
 }
 
 impl Seen {
+    /// What the last change left is so until this one.
+    fn lasted(&mut self, now: Duration) {
+        for (_, at) in self.ready_before.iter_mut().filter(|(number, _)| Some(**number) <= self.ready_to) {
+            *at = now;
+        }
+    }
+
     /// Notes which numbers may be made now, and whether the set is whole.
     fn update(&mut self, world: &World, set: &Object, now: Duration) {
         let members = members(world, set);
-        let mut whole = true;
-        for number in set.ordinals() {
-            if whole {
-                self.ready_before.insert(number, now);
-            }
-            whole &= members.get(&number).is_some_and(|pod| pod.is_serving());
-        }
+        let serves = |number: i64| members.get(&number).is_some_and(|pod| pod.is_serving());
+        let ordinals = set.ordinals();
+        let ready_to = ordinals.clone().find(|it| !serves(*it)).unwrap_or(ordinals.end);
+        let whole = ready_to == ordinals.end;
+        // The number behind the last is among them: who makes the set larger may find that a Pod has gone in the meantime, of
+        // which the controller has not heard.
+        self.ready_before.extend((ordinals.start..=ready_to).map(|number| (number, now)));
+        self.ready_to = Some(ready_to);
         if whole && i64::try_from(members.len()).is_ok_and(|there| there == set.spec.replicas.unwrap_or(1)) {
             self.whole = true;
         }
