@@ -39,6 +39,8 @@ pub mod replication_controller;
 
 pub mod stateful_set;
 
+pub mod disk;
+
 pub mod persistent_volume;
 
 pub mod persistent_volume_claim;

@@ -9,7 +9,10 @@
 //! (`status.volumesInUse`), *before* it looks whether the volume is attached; and here a volume is taken off
 //! `volumesAttached` *before* it is looked whether it is in use. Whoever comes second sees what the other has written. Only
 //! a node that has been unwell for six minutes, or that people have declared out of service, is not asked.
+//!
+//! [`disks`] of iSCSI and Fibre Channel have no driver: their kubelets attach them, and wait for `volumesAttached` all the same.
 
+mod disks;
 mod nodes;
 mod volumes;
 
@@ -28,7 +31,7 @@ pub use volumes::Volumes;
 
 use crate::kinds::{
     CsiDriver, Node, PersistentVolume, PersistentVolumeClaim, Pod, persistent_volume,
-    pod::{self, Claim},
+    pod::{self, Source},
 };
 
 /// The component in Events.
@@ -96,27 +99,31 @@ fn claim_of(volume: &PersistentVolume, caches: &Caches) -> Option<Arc<Persistent
 /// Whether a Pod uses a claim of that name: one made for a Pod is that Pod's alone.
 fn uses(pod: &Pod, claim: &PersistentVolumeClaim) -> bool {
     let name = &*claim.metadata.name;
-    pod.spec.volumes.iter().any(|volume| match &volume.claim {
-        Claim::Named(named) => **named == *name,
-        Claim::Ephemeral(_) => {
+    pod.spec.volumes.iter().any(|volume| match &volume.source {
+        Source::Claim(named) => **named == *name,
+        Source::Ephemeral(_) => {
             *format!("{}-{}", pod.metadata.name, volume.name) == *name
                 && claim.metadata.controller().is_some_and(|owner| owner.uid == pod.metadata.uid)
         }
+        Source::Disk(_) => false,
     })
 }
 
-/// The claims of a Pod, if a change of it matters to its volumes.
-fn claims_changed(change: &Change<Pod>) -> Vec<Key> {
+/// The Pod of a change that matters to its volumes.
+fn volumes_changed(change: &Change<Pod>) -> Option<&Arc<Pod>> {
     if let Change::Modified { old, new } = change
         && old.spec.node_name == new.spec.node_name
         && old.needs_no_volumes() == new.needs_no_volumes()
     {
-        return Vec::new();
+        return None;
     }
     let pod = change.object();
-    if pod.spec.node_name.is_empty() {
-        return Vec::new();
-    }
+    (!pod.spec.node_name.is_empty() && !pod.spec.volumes.is_empty()).then_some(pod)
+}
+
+/// The claims of a Pod, if a change of it matters to its volumes.
+fn claims_changed(change: &Change<Pod>) -> Vec<Key> {
+    let Some(pod) = volumes_changed(change) else { return Vec::new() };
     pod.claims().map(|name| Key::new(&pod.metadata.namespace, &name)).collect()
 }
 

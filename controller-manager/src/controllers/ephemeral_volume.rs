@@ -11,7 +11,7 @@ use client::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::kinds::{PersistentVolumeClaim, Pod, pod::Claim};
+use crate::kinds::{PersistentVolumeClaim, Pod, pod::Source};
 
 /// Makes the claims of ephemeral volumes.
 #[derive(Debug)]
@@ -43,8 +43,8 @@ impl Controller for EphemeralVolumes {
     fn triggers(&self, on: &mut Triggers<Pod>) {
         on.changes::<Pod>(|change, _| {
             let Change::Added(pod) = change else { return Vec::new() };
-            let is_ephemeral = |claim: &Claim| matches!(claim, Claim::Ephemeral(_));
-            let concerned = pod.spec.volumes.iter().any(|volume| is_ephemeral(&volume.claim));
+            let is_ephemeral = |source: &Source| matches!(source, Source::Ephemeral(_));
+            let concerned = pod.spec.volumes.iter().any(|volume| is_ephemeral(&volume.source));
             concerned.then(|| pod.key()).into_iter().collect()
         });
         // A claim that is gone while its Pod is not is made anew.
@@ -58,8 +58,8 @@ impl Controller for EphemeralVolumes {
     fn observe(&self, root: &Key, caches: &Caches) -> Option<Observed> {
         let pod = caches.read::<Pod>().get(root)?;
         let claims = caches.read::<PersistentVolumeClaim>();
-        let volume = |it: &crate::kinds::pod::ClaimVolume| {
-            let Claim::Ephemeral(template) = &it.claim else { return None };
+        let volume = |it: &crate::kinds::pod::PodVolume| {
+            let Source::Ephemeral(template) = &it.source else { return None };
             let claim = format!("{}-{}", root.name, it.name);
             let there = claims.get(&Key::new(&root.namespace, &claim));
             Some(Volume { name: it.name.clone(), template: Arc::clone(template), claim, there })

@@ -6,7 +6,7 @@ use client::{Caches, Controller, Key, Kind, Plan, Triggers};
 use jiff::Timestamp;
 
 use crate::{
-    kinds::{PersistentVolumeClaim, Pod, pod::Claim},
+    kinds::{PersistentVolumeClaim, Pod, pod::Source},
     protection,
 };
 
@@ -65,13 +65,14 @@ impl Controller for PvcProtection {
 /// will never be started.
 fn uses(pod: &Pod, claim: &PersistentVolumeClaim) -> bool {
     let shut_down = pod.metadata.is_terminating() && pod.metadata.deletion_grace_period_seconds == Some(0);
-    let uses = |volume: &crate::kinds::pod::ClaimVolume| match &volume.claim {
-        Claim::Named(name) => **name == *claim.metadata.name,
-        Claim::Ephemeral(_) => {
+    let uses = |volume: &crate::kinds::pod::PodVolume| match &volume.source {
+        Source::Claim(name) => **name == *claim.metadata.name,
+        Source::Ephemeral(_) => {
             !shut_down
                 && *claim.metadata.name == *format!("{}-{}", pod.metadata.name, volume.name)
                 && claim.metadata.is_controlled_by(&pod.metadata.uid)
         }
+        Source::Disk(_) => false,
     };
     !pod.spec.node_name.is_empty() && pod.spec.volumes.iter().any(uses)
 }

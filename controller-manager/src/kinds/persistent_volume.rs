@@ -4,7 +4,7 @@ use api_types::quantity::Quantity;
 use client::{Index, Kind, Meta, Resource, meta::null_is_default, resource};
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::persistent_volume_claim::Storage;
+use super::{disk, persistent_volume_claim::Storage};
 
 /// The index of volumes by the claim they are for, `namespace/name`.
 pub const CLAIM: &str = "spec.claimRef";
@@ -49,6 +49,8 @@ pub struct VolumeSpec {
     pub nfs: Option<Nfs>,
     /// A volume of a CSI driver, if it is one.
     pub csi: Option<Csi>,
+    iscsi: Option<Box<disk::Iscsi>>,
+    fc: Option<Box<disk::Fc>>,
     aws_elastic_block_store: Option<IgnoredAny>,
     azure_disk: Option<IgnoredAny>,
     azure_file: Option<IgnoredAny>,
@@ -157,6 +159,17 @@ impl VolumeSpec {
 }
 
 impl PersistentVolume {
+    /// What the status of nodes calls it, if it is a disk that kubelets attach themselves.
+    pub fn disk(&self) -> Option<Box<str>> {
+        disk::name(self.spec.iscsi.as_deref(), self.spec.fc.as_deref())
+    }
+
+    /// Whether it can be attached to one node only: if all its access modes say so.
+    pub fn is_exclusive(&self) -> bool {
+        let modes = &self.spec.access_modes;
+        !modes.is_empty() && !modes.iter().any(|mode| matches!(&**mode, "ReadWriteMany" | "ReadOnlyMany"))
+    }
+
     /// Its class: what the annotation of old says, or else the field.
     pub fn class(&self) -> &str {
         let annotation = self.metadata.annotations.get("volume.beta.kubernetes.io/storage-class");

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::disk;
 use crate::{
     claim,
     placement::{NodeAffinity, NodeSelector},
@@ -70,9 +71,9 @@ pub struct PodSpec {
     /// The devices it wants.
     #[serde(deserialize_with = "null_is_default")]
     pub resource_claims: Box<[PodResourceClaim]>,
-    /// The volumes that are claims.
-    #[serde(deserialize_with = "claim_volumes")]
-    pub volumes: Box<[ClaimVolume]>,
+    /// The volumes that are claims, and those that kubelets wait to be told of.
+    #[serde(deserialize_with = "volumes_that_matter")]
+    pub volumes: Box<[PodVolume]>,
 }
 
 /// Devices that a Pod wants.
@@ -87,22 +88,24 @@ pub struct PodResourceClaim {
     pub resource_claim_template_name: Box<str>,
 }
 
-/// A volume of a Pod that is a claim.
+/// A volume of a Pod that somebody has to do something for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClaimVolume {
+pub struct PodVolume {
     /// The volume's name.
     pub name: Box<str>,
-    /// Which claim.
-    pub claim: Claim,
+    /// What it is.
+    pub source: Source,
 }
 
-/// Which claim a volume is.
+/// What a volume of a Pod is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Claim {
-    /// One that is there, by its name.
-    Named(Box<str>),
-    /// One that is made for the Pod and goes with it; the template of it, as it came.
+pub enum Source {
+    /// A claim that is there, by its name.
+    Claim(Box<str>),
+    /// A claim that is made for the Pod and goes with it; the template of it, as it came.
     Ephemeral(Arc<str>),
+    /// A disk that kubelets attach themselves, as the status of nodes calls it.
+    Disk(Box<str>),
 }
 
 /// A container.
@@ -334,7 +337,7 @@ fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error
     Ok(Option::<serde::de::IgnoredAny>::deserialize(deserializer)?.is_some())
 }
 
-fn claim_volumes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<[ClaimVolume]>, D::Error> {
+fn volumes_that_matter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<[PodVolume]>, D::Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Volume {
@@ -342,6 +345,8 @@ fn claim_volumes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<[Clai
         name: Box<str>,
         persistent_volume_claim: Option<Named>,
         ephemeral: Option<Ephemeral>,
+        iscsi: Option<disk::Iscsi>,
+        fc: Option<disk::Fc>,
     }
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -356,15 +361,15 @@ fn claim_volumes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<[Clai
     }
 
     let volumes = Option::<Vec<Volume>>::deserialize(deserializer)?.unwrap_or_default();
-    let claim = |volume: Volume| {
-        let claim = match (volume.persistent_volume_claim, volume.ephemeral) {
-            (Some(named), _) => Claim::Named(named.claim_name),
-            (None, Some(it)) => Claim::Ephemeral(it.volume_claim_template?.get().into()),
-            (None, None) => return None,
+    let known = |volume: Volume| {
+        let source = match (volume.persistent_volume_claim, volume.ephemeral) {
+            (Some(named), _) => Source::Claim(named.claim_name),
+            (None, Some(it)) => Source::Ephemeral(it.volume_claim_template?.get().into()),
+            (None, None) => Source::Disk(disk::name(volume.iscsi.as_ref(), volume.fc.as_ref())?),
         };
-        Some(ClaimVolume { name: volume.name, claim })
+        Some(PodVolume { name: volume.name, source })
     };
-    Ok(volumes.into_iter().filter_map(claim).collect())
+    Ok(volumes.into_iter().filter_map(known).collect())
 }
 
 // === impl Pod ===
@@ -418,9 +423,10 @@ impl Pod {
 
     /// The names of the claims it uses, with those that are made for it.
     pub fn claims(&self) -> impl Iterator<Item = Box<str>> + '_ {
-        self.spec.volumes.iter().map(|volume| match &volume.claim {
-            Claim::Named(name) => name.clone(),
-            Claim::Ephemeral(_) => format!("{}-{}", self.metadata.name, volume.name).into(),
+        self.spec.volumes.iter().filter_map(|volume| match &volume.source {
+            Source::Claim(name) => Some(name.clone()),
+            Source::Ephemeral(_) => Some(format!("{}-{}", self.metadata.name, volume.name).into()),
+            Source::Disk(_) => None,
         })
     }
 

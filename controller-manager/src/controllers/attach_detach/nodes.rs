@@ -10,10 +10,14 @@ use client::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{NAME, PLUGIN, claims_changed, is_managed, needs};
+use super::{
+    NAME, PLUGIN,
+    disks::{self, Disk},
+    is_managed, needs, volumes_changed,
+};
 use crate::kinds::{
-    CsiDriver, Node, PersistentVolume, PersistentVolumeClaim, Pod, VolumeAttachment, node::AttachedVolume,
-    volume_attachment,
+    CsiDriver, Node, PersistentVolume, PersistentVolumeClaim, Pod, VolumeAttachment, disk::is_disk,
+    node::AttachedVolume, volume_attachment,
 };
 
 /// Tells nodes.
@@ -26,6 +30,8 @@ pub struct Observed {
     node: Arc<Node>,
     /// The volumes of drivers that are attached to it.
     attached: Vec<Attached>,
+    /// The disks without a driver that Pods there need.
+    disks: Vec<Disk>,
 }
 
 /// A volume that is attached.
@@ -42,7 +48,10 @@ impl Controller for Nodes {
     const NAME: &'static str = NAME;
 
     fn triggers(&self, on: &mut Triggers<Node>) {
-        on.changes::<Node>(|change, _| {
+        on.changes::<Node>(|change, caches| {
+            if disks::are_given_up(change) {
+                return caches.read::<Node>().list().iter().map(|node| node.key()).collect();
+            }
             if let Change::Modified { old, new } = change
                 && old.status.volumes_attached == new.status.volumes_attached
                 && old.status.volumes_in_use == new.status.volumes_in_use
@@ -53,13 +62,14 @@ impl Controller for Nodes {
             vec![change.object().key()]
         });
         on.mapped::<VolumeAttachment>(|it, _| vec![Key::cluster(&it.spec.node_name)]);
-        on.changes::<Pod>(|change, _| {
-            if claims_changed(change).is_empty() {
-                return Vec::new();
-            }
-            vec![Key::cluster(&change.object().spec.node_name)]
+        on.changes::<Pod>(|change, caches| {
+            let Some(pod) = volumes_changed(change) else { return Vec::new() };
+            let claims = pod.claims().map(|name| Key::new(&pod.metadata.namespace, &name));
+            let others = claims.flat_map(|claim| disks::nodes_with(&claim, caches));
+            std::iter::once(Key::cluster(&pod.spec.node_name)).chain(others).collect()
         });
-        on.reads::<PersistentVolume>().reads::<PersistentVolumeClaim>().reads::<CsiDriver>();
+        on.mapped::<PersistentVolumeClaim>(|claim, caches| disks::nodes_with(&claim.key(), caches));
+        on.reads::<PersistentVolume>().reads::<CsiDriver>();
     }
 
     fn observe(&self, root: &Key, caches: &Caches) -> Option<Observed> {
@@ -79,18 +89,24 @@ impl Controller for Nodes {
                 Some(Attached { name: format!("{PLUGIN}{id}"), needed })
             })
             .collect();
-        Some(Observed { node, attached })
+        let disks = if is_managed(&node) { disks::needed(&node, caches) } else { Vec::new() };
+        Some(Observed { node, attached, disks })
     }
 
     fn reconcile(&self, observed: &Observed, _now: Timestamp) -> Plan {
-        let Observed { node, attached } = observed;
+        let Observed { node, attached, disks } = observed;
+        let told = |name: &str| node.status.volumes_attached.iter().any(|it| *it.name == *name);
         let in_use = |name: &str| node.status.volumes_in_use.iter().any(|it| **it == *name);
         // What nobody needs is taken off as soon as it is not in use, so that it can be detached.
         let wanted = attached.iter().filter(|it| it.needed || in_use(&it.name));
-        let of_drivers =
-            wanted.map(|it| AttachedVolume { name: it.name.as_str().into(), ..AttachedVolume::default() });
-        let others = node.status.volumes_attached.iter().filter(|it| !it.name.starts_with(PLUGIN)).cloned();
-        let wanted: BTreeSet<_> = of_drivers.chain(others).collect();
+        let volume = |name: &str| AttachedVolume { name: name.into(), ..AttachedVolume::default() };
+        let of_drivers = wanted.map(|it| volume(&it.name));
+        let given = disks.iter().filter(|it| it.is_free || told(&it.name)).map(|it| volume(&it.name));
+        let others = node.status.volumes_attached.iter().filter(|it| {
+            let is_ours = it.name.starts_with(PLUGIN) || (is_disk(&it.name) && is_managed(node));
+            !is_ours || (is_disk(&it.name) && in_use(&it.name))
+        });
+        let wanted: BTreeSet<_> = of_drivers.chain(given).chain(others.cloned()).collect();
         let told: BTreeSet<_> = node.status.volumes_attached.iter().cloned().collect();
         if wanted == told {
             return Plan::because("the node knows which volumes are attached");

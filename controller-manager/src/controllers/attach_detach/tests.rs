@@ -23,6 +23,7 @@ struct World {
     pods: Vec<Value>,
     nodes: Vec<Value>,
     attachments: Vec<Value>,
+    source: Value,
 }
 
 fn world() -> World {
@@ -32,6 +33,7 @@ fn world() -> World {
         pods: Vec::new(),
         nodes: vec![node("a", json!({})), node("b", json!({}))],
         attachments: Vec::new(),
+        source: json!({"csi": {"driver": "disks.example.com", "volumeHandle": "vol-1"}}),
     }
 }
 
@@ -60,12 +62,11 @@ fn attachment(on: &str, status: Value) -> Value {
 
 impl World {
     fn caches(&self) -> client::Caches {
+        let mut volume = json!({"metadata": {"name": "v", "uid": "v"}, "spec": self.source});
+        volume["spec"]["accessModes"] = self.modes.clone();
+        volume["spec"]["claimRef"] = json!({"namespace": "ns", "name": "c", "uid": "c"});
         Filled::new()
-            .with::<PersistentVolume>([
-                json!({"metadata": {"name": "v", "uid": "v"}, "spec": {"accessModes": self.modes,
-                "csi": {"driver": "disks.example.com", "volumeHandle": "vol-1"},
-                "claimRef": {"namespace": "ns", "name": "c", "uid": "c"}}}),
-            ])
+            .with::<PersistentVolume>([volume])
             .with::<PersistentVolumeClaim>([json!({"metadata": {"namespace": "ns", "name": "c", "uid": "c"},
                 "spec": {"volumeName": "v"}, "status": {"phase": "Bound"}})])
             .with::<CsiDriver>(self.driver.clone())
@@ -212,7 +213,7 @@ fn pods_are_told_what_becomes_of_their_volume() {
 
 #[test]
 fn a_node_is_told_what_is_attached_until_nobody_needs_or_uses_it() {
-    let other = json!({"name": "kubernetes.io/iscsi/x", "devicePath": ""});
+    let other = json!({"name": "example.com/x", "devicePath": ""});
     let ours = json!({"name": TOLD, "devicePath": ""});
     for (name, status, attached, needed, expected) in [
         ("attached", json!({}), true, true, Some(json!([ours]))),
@@ -232,5 +233,39 @@ fn a_node_is_told_what_is_attached_until_nobody_needs_or_uses_it() {
         let did = lines(&Nodes.reconcile(&observed, start()));
         let expected: Vec<String> = expected.iter().map(ToString::to_string).collect();
         assert_eq!(did, expected, "{name}");
+    }
+}
+
+#[test]
+fn a_disk_without_a_driver_is_attached_by_telling_its_node() {
+    let iscsi = || json!({"iscsi": {"targetPortal": "10.0.0.1:3260", "iqn": "iqn.a", "lun": 1}});
+    let name = "kubernetes.io/iscsi/10.0.0.1:3260:iqn.a:1";
+    let told = || json!({"volumesAttached": [{"name": name, "devicePath": ""}]});
+    let attach = || vec![told()["volumesAttached"].to_string()];
+    let detach = || vec!["null".to_owned()];
+    let keep = Vec::new;
+    let mut named = pod("p", "a");
+    named["spec"]["volumes"] = json!([{"name": "disk", "iscsi": iscsi()["iscsi"]}]);
+    let in_use = json!({"volumesAttached": told()["volumesAttached"], "volumesInUse": [name]});
+    let two = || vec![pod("p", "a"), pod("q", "b")];
+    let (once, often) = (json!(["ReadWriteOnce"]), json!(["ReadOnlyMany"]));
+    for (case, modes, status, pods, a, b) in [
+        ("needed", &once, json!({}), vec![pod("p", "a")], attach(), keep()),
+        ("told already", &once, told(), vec![pod("p", "a")], keep(), keep()),
+        ("named by the Pod", &once, json!({}), vec![named], attach(), keep()),
+        ("needed no more", &once, told(), vec![], detach(), keep()),
+        ("still in use", &once, in_use, vec![], keep(), keep()),
+        ("for one node only", &once, json!({}), two(), attach(), keep()),
+        ("on another node yet", &once, told(), vec![pod("q", "b")], detach(), keep()),
+        ("given up", &once, json!({}), vec![pod("q", "b")], keep(), attach()),
+        ("for many nodes", &often, told(), two(), keep(), attach()),
+    ] {
+        let nodes = vec![node("a", status), node("b", json!({}))];
+        let world = World { modes: modes.clone(), source: iscsi(), pods, nodes, ..world() };
+        let look = |on: &str| {
+            let observed = Nodes.observe(&Key::cluster(on), &world.caches()).unwrap();
+            lines(&Nodes.reconcile(&observed, start()))
+        };
+        assert_eq!((look("a"), look("b")), (a, b), "{case}");
     }
 }

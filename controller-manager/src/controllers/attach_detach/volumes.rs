@@ -192,7 +192,7 @@ impl Controller for Volumes {
             .collect();
         let mut observed = Observed {
             id: Arc::clone(&root.name),
-            exclusive: volumes.iter().all(|volume| is_exclusive(volume)),
+            exclusive: volumes.iter().all(|volume| volume.is_exclusive()),
             needs,
             attachments,
             nodes: states,
@@ -238,12 +238,6 @@ fn matters(node: &Node) -> impl PartialEq + '_ {
     let out_of_service = node.spec.taints.iter().any(|taint| &*taint.key == OUT_OF_SERVICE);
     let status = &node.status;
     (&status.volumes_in_use, &status.volumes_attached, is_managed(node), node.is_ready(), out_of_service)
-}
-
-/// Whether a volume can be attached to one node only: if all its access modes say so.
-fn is_exclusive(volume: &PersistentVolume) -> bool {
-    let modes = &volume.spec.access_modes;
-    !modes.is_empty() && !modes.iter().any(|mode| matches!(&**mode, "ReadWriteMany" | "ReadOnlyMany"))
 }
 
 /// The name of the attachment of a volume to a node, which the driver's attacher and the kubelet know too.
