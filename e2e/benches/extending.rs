@@ -99,14 +99,18 @@ async fn definitions(count: usize) -> anyhow::Result<()> {
     }
     told("one more, from the request to Established", waits);
     println!("memory: {empty} MiB without, {} MiB with them", memory(&cluster)?);
-    told("aggregated discovery of all", rounds(|| get(&client, "/apis", DISCOVERY)).await?);
+    told("aggregated discovery of all", rounds(async || get(&client, "/apis", DISCOVERY).await).await?);
     cluster.kubectl("create namespace use");
     let thing = json!({"apiVersion": "g7.example.com/v1", "kind": "Thing77",
         "metadata": {"name": "one", "namespace": "use"}, "spec": {"field1": "x"}});
     let said = cluster.try_kubectl_with(&["create", "-f", "-"], &thing.to_string())?;
     ensure!(said.status.success(), "{}", said.whole());
-    let kubectl = || async { Ok(drop(cluster.kubectl("get things77.g7.example.com one -n use"))) };
-    told("kubectl get of one, its own start included", rounds(kubectl).await?);
+    let kubectl = async || {
+        let said = cluster.kubectl("get things77.g7.example.com one -n use");
+        ensure!(said.contains("one"), "{said}");
+        Ok(())
+    };
+    told("kubectl get of one, its own start included", rounds(&kubectl).await?);
 
     cluster.interrupt()?;
     let began = Instant::now();
@@ -205,9 +209,7 @@ async fn get(client: &Client, path: &str, accept: &str) -> anyhow::Result<()> {
 }
 
 /// How long something takes, some times.
-async fn rounds<F: Future<Output = anyhow::Result<()>>>(
-    what: impl Fn() -> F,
-) -> anyhow::Result<Vec<Duration>> {
+async fn rounds(what: impl AsyncFn() -> anyhow::Result<()>) -> anyhow::Result<Vec<Duration>> {
     let mut waits = Vec::new();
     for _ in 0..ROUNDS {
         let began = Instant::now();

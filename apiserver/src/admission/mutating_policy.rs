@@ -43,13 +43,13 @@ impl MutatingPolicy {
 
     async fn change(&self, attributes: &mut Attributes) -> Result<(), Status> {
         match self.0.round(attributes).await? {
-            Some(round) => carry_out(&round, attributes),
+            Some(round) => carry_out(&round, attributes).await,
             None => Ok(()),
         }
     }
 }
 
-fn carry_out(round: &Round, attributes: &mut Attributes) -> Result<(), Status> {
+async fn carry_out(round: &Round, attributes: &mut Attributes) -> Result<(), Status> {
     let state = &mut attributes.reinvocation;
     let is_second = state.is_second();
     if is_second && state.policies.left.as_ref() != Some(&attributes.object) {
@@ -72,7 +72,7 @@ fn carry_out(round: &Round, attributes: &mut Attributes) -> Result<(), Status> {
     for invocation in &round.invocations {
         let key = invocation.key();
         let before = attributes.object.clone();
-        match ask(round, invocation, attributes, is_second, &key) {
+        match ask(round, invocation, attributes, is_second, &key).await {
             Ok(()) => {}
             Err(why) if invocation.policy.ignores_failure => {
                 tracing::warn!(policy = invocation.policy.name, "failing open: {why}");
@@ -103,7 +103,7 @@ fn carry_out(round: &Round, attributes: &mut Attributes) -> Result<(), Status> {
 }
 
 /// Lets one policy change the object.
-fn ask(
+async fn ask(
     round: &Round,
     invocation: &Invocation,
     attributes: &mut Attributes,
@@ -114,7 +114,9 @@ fn ask(
     let namespace = policies::namespace_object(&round.namespace);
     let seen = &invocation.seen;
     let request = conditions::request(attributes, seen);
-    let (mut object, old) = (seen.show(&attributes.object), seen.show(&attributes.old));
+    let unshown = |status: Status| status.message;
+    let mut object = seen.show(&attributes.object).await.map_err(unshown)?.into_owned();
+    let old = seen.show(&attributes.old).await.map_err(unshown)?.into_owned();
     let parameter = &invocation.parameter;
     let begun = object.clone();
     let kind = seen.kind();
@@ -154,7 +156,7 @@ fn ask(
         }
     }
     if object != begun {
-        attributes.object = seen.take_back(object)?;
+        attributes.object = seen.take_back(object).await.map_err(unshown)?;
     }
     wrong.map_or(Ok(()), Err)
 }

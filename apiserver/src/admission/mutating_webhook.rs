@@ -110,7 +110,7 @@ async fn ask(
     if state.second && !state.again.contains(&hook.uid) {
         return Ok(());
     }
-    let subject = Subject::of(attributes, &seen);
+    let subject = Subject::of(attributes, &seen).await?;
     let outcome = match round.ask(hook, attributes, &seen, &subject).await {
         Err(failure) => Err(failure),
         Ok(verdict) if verdict.patch.is_empty() => Ok(None),
@@ -130,7 +130,7 @@ async fn ask(
         }
         Ok(None) => note_change(attributes, hook, &place, false),
         Ok(Some((object, patch))) => {
-            let object = seen.take_back(object).map_err(Status::internal)?;
+            let object = seen.take_back(object).await?;
             changed = object != attributes.object;
             attributes.object = object;
             note_change(attributes, hook, &place, changed);

@@ -1,13 +1,14 @@
 //! As what a webhook or a policy sees a write: by its rules, of which resource in which version, and the objects of which
 //! kind. What both have in common stands here; what a subresource takes has a kind of its own, the same in all versions.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use api_types::{
     kind::{GroupVersion, GroupVersionKind},
     object::ObjectExt as _,
     schema::schema,
     selectors::labels::Selector,
+    status::Status,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::Deserialize;
@@ -93,15 +94,16 @@ impl Seen {
         if !mean_others || rules.is_empty() {
             return None;
         }
-        let stored = addressed.storage.resource.kind().api_version();
-        let others = addressed.storage.other_versions.iter().map(|(version, _)| version.clone());
-        let version = std::iter::once(stored)
-            .chain(others)
-            .filter_map(|version| GroupVersion::parse(&version))
+        let others: Vec<GroupVersion> = addressed
+            .equivalents()
+            .iter()
+            .filter_map(|version| GroupVersion::parse(version))
             .filter(|version| (version.group.as_str(), version.version.as_str()) != (own.group, own.version))
-            .find(|version| {
-                rules.iter().any(|rule| rule.matches(&version.group, &version.version, attributes))
-            })?;
+            .collect();
+        // The first rule that means any of them says which.
+        let version = rules.iter().find_map(|rule| {
+            others.iter().find(|version| rule.matches(&version.group, &version.version, attributes))
+        })?;
         seen.served = catalogue.find(&version.group, &version.version, own.plural)?;
         Some(seen)
     }
@@ -127,30 +129,44 @@ impl Seen {
     }
 
     /// An object of the write, null if there is none.
-    pub(super) fn show(&self, object: &Value) -> Value {
+    ///
+    /// # Errors
+    /// 500 if a webhook that converts fails.
+    pub(super) async fn show<'a>(&self, object: &'a Value) -> Result<Cow<'a, Value>, Status> {
         if object.is_null() || self.own_kind.is_some() {
-            return object.clone();
+            return Ok(Cow::Borrowed(object));
         }
-        self.served.serve(object.clone())
+        if self.is_as_made() {
+            return Ok(self.served.serve_borrowed(object));
+        }
+        let object = self.served.after_reading(object.clone()).await?;
+        Ok(Cow::Owned(self.served.serve(object)))
     }
 
     /// A changed object, as the chain goes on with it.
     ///
     /// # Errors
-    /// What does not fit its type.
-    pub(super) fn take_back(&self, changed: Value) -> Result<Value, String> {
+    /// 500 for what does not fit its type, or if a webhook that converts fails.
+    pub(super) async fn take_back(&self, changed: Value) -> Result<Value, Status> {
         let of = match &self.own_kind {
             Some(kind) => schema().type_of(&kind.group, &kind.version, &kind.kind),
             None => self.served.resource.schema(),
         };
         let changed = match of {
-            Some(of) => api_types::wire::typed::coerce(changed, of)?.value,
+            Some(of) => api_types::wire::typed::coerce(changed, of).map_err(Status::internal)?.value,
             None => changed,
         };
         if self.own_kind.is_some() {
             return Ok(changed);
         }
-        Ok(self.served.store(self.served.resource.default(changed)?))
+        let changed = self.served.resource.default(changed).map_err(Status::internal)?;
+        let changed = self.served.store(changed);
+        if self.is_as_made() { Ok(changed) } else { self.addressed.after_reading(changed).await }
+    }
+
+    /// Whether the rules mean the version that the write was made in.
+    fn is_as_made(&self) -> bool {
+        Arc::ptr_eq(&self.served, &self.addressed)
     }
 }
 

@@ -1,16 +1,16 @@
 //! `ValidatingAdmissionPolicy`: expressions that refuse writes, warn of them, or only note them.
 
-use std::{collections::BTreeMap, sync::Weak, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, sync::Weak, time::Duration};
 
 use api_types::status::{Cause, Status};
 use futures::future::BoxFuture;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
     Attributes, Plugin,
     conditions::{self, Fault},
-    policies::{self, Binding, Evaluation, Policies, Policy, Round},
+    policies::{self, Binding, Evaluation, Invocation, Policies, Policy, Round},
 };
 use crate::{
     observe::metrics::{Admission, PolicyLabels},
@@ -47,13 +47,24 @@ impl ValidatingPolicy {
 
     async fn check(&self, attributes: &Attributes) -> Result<(), Status> {
         match self.0.round(attributes).await? {
-            Some(round) => judge(&round, attributes),
+            Some(round) => {
+                let mut shown = Vec::with_capacity(round.invocations.len());
+                for Invocation { seen, .. } in &round.invocations {
+                    shown.push((seen.show(&attributes.object).await?, seen.show(&attributes.old).await?));
+                }
+                judge(&round, &shown, attributes)
+            }
             None => Ok(()),
         }
     }
 }
 
-fn judge(round: &Round, attributes: &Attributes) -> Result<(), Status> {
+/// `shown` are the objects, new and old, as each policy sees them.
+fn judge(
+    round: &Round,
+    shown: &[(Cow<'_, Value>, Cow<'_, Value>)],
+    attributes: &Attributes,
+) -> Result<(), Status> {
     let mut denied: Option<Status> = None;
     let mut deny = |policy: &Policy, binding: Option<&Binding>, denial: &Denial| {
         denied.get_or_insert_with(|| refusal(attributes, policy, binding, denial));
@@ -66,14 +77,12 @@ fn judge(round: &Round, attributes: &Attributes) -> Result<(), Status> {
     let mut noted: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let authority = policies::authority(round, attributes);
     let namespace = policies::namespace_object(&round.namespace);
-    for invocation in &round.invocations {
+    for (invocation, (object, old)) in round.invocations.iter().zip(shown) {
         let (policy, binding) = (&invocation.policy, &invocation.binding);
-        let seen = &invocation.seen;
-        let request = conditions::request(attributes, seen);
-        let (object, old) = (seen.show(&attributes.object), seen.show(&attributes.old));
+        let request = conditions::request(attributes, &invocation.seen);
         let parameter = &invocation.parameter;
         let evaluation =
-            Evaluation::new(policy, attributes, (&object, &old), parameter, &namespace, &request, &authority);
+            Evaluation::new(policy, attributes, (object, old), parameter, &namespace, &request, &authority);
         let metrics = &round.server.metrics.admission;
         let Judgement { denials, errors, passed, annotations } =
             denials(policy, &evaluation, metrics, attributes);

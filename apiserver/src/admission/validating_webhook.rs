@@ -35,7 +35,7 @@ impl ValidatingWebhook {
         let mut concerned = Vec::new();
         for (index, hook) in round.hooks.iter().enumerate() {
             if let Some(seen) = round.invocation(hook, attributes).await? {
-                let subject = Subject::of(attributes, &seen);
+                let subject = Subject::of(attributes, &seen).await?;
                 concerned.push((index, hook, seen, subject));
             }
         }

@@ -168,7 +168,11 @@ impl Round {
         let Some(seen) = seen else { return Ok(None) };
         by_namespace?;
         by_object?;
-        match self.conditions_hold(hook, &seen, attributes) {
+        if hook.conditions.is_empty() {
+            return Ok(Some(seen));
+        }
+        let subject = Subject::of(attributes, &seen).await?;
+        match self.conditions_hold(hook, &seen, &subject, attributes) {
             Ok(true) => Ok(Some(seen)),
             Ok(false) => {
                 self.server.metrics.admission.excluded(self.condition_labels(hook, attributes));
@@ -178,17 +182,18 @@ impl Round {
         }
     }
 
-    fn conditions_hold(&self, hook: &Hook, seen: &Seen, attributes: &Attributes) -> Result<bool, String> {
-        if hook.conditions.is_empty() {
-            return Ok(true);
-        }
-        let Subject { object, old } = Subject::of(attributes, seen);
+    fn conditions_hold(
+        &self,
+        hook: &Hook,
+        seen: &Seen,
+        Subject { object, old }: &Subject,
+        attributes: &Attributes,
+    ) -> Result<bool, String> {
         let request = conditions::request(attributes, seen);
         let authorizer = self.server.authorizer.as_ref();
         let authority = conditions::OnBehalf { authorizer, user: &attributes.user };
         let question = conditions::question(attributes);
-        let activation =
-            conditions::activation((&object, &old), &request, &Value::Null, &authority, question);
+        let activation = conditions::activation((object, old), &request, &Value::Null, &authority, question);
         let counted = (&self.server.metrics.admission, self.condition_labels(hook, attributes));
         conditions::hold(&hook.conditions, &activation, hook.ignores_failure, counted)
     }

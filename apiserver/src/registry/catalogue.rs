@@ -193,7 +193,7 @@ impl Served {
     ///
     /// # Errors
     /// As [`Served::serve_cached`].
-    pub(super) async fn after_reading(&self, object: Value) -> Result<Value, Status> {
+    pub(crate) async fn after_reading(&self, object: Value) -> Result<Value, Status> {
         match &self.custom {
             Some((versions, at)) => versions.convert_one(object, *at).await,
             None => Ok(object),
@@ -249,6 +249,17 @@ impl Served {
         let (_, conversion) =
             self.storage.other_versions.iter().find(|(version, _)| version == api_version)?;
         Some((conversion.serve)(stored))
+    }
+
+    /// The versions that the same objects are served in, this one among them, as `GROUP/VERSION`.
+    pub fn equivalents(&self) -> Vec<String> {
+        if let Some((versions, _)) = &self.custom {
+            let all = versions.definition.versions.iter().enumerate();
+            return all.filter(|(_, it)| it.served).map(|(at, _)| versions.api_version(at)).collect();
+        }
+        let stored = self.storage.resource.kind().api_version();
+        let others = self.storage.other_versions.iter().map(|(version, _)| version.clone());
+        std::iter::once(stored).chain(others).collect()
     }
 
     /// What it is called.

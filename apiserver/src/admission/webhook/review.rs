@@ -67,8 +67,12 @@ struct Response {
 
 impl Subject {
     /// As a webhook is shown them.
-    pub(in crate::admission) fn of(attributes: &Attributes, seen: &Seen) -> Self {
-        Self { object: seen.show(&attributes.object), old: seen.show(&attributes.old) }
+    ///
+    /// # Errors
+    /// 500 if they cannot be converted.
+    pub(in crate::admission) async fn of(attributes: &Attributes, seen: &Seen) -> Result<Self, Status> {
+        let object = seen.show(&attributes.object).await?.into_owned();
+        Ok(Self { object, old: seen.show(&attributes.old).await?.into_owned() })
     }
 }
 

@@ -367,6 +367,50 @@ async fn rules_mean_other_versions_too_and_the_object_is_shown_in_theirs() {
 }
 
 #[tokio::test]
+async fn rules_mean_other_versions_of_custom_resources_too() {
+    let (_runtime, server, webhook) = fresh().await;
+    let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+    let version = |name: &str, stored: bool, served: bool| json!({"name": name, "served": served, "storage": stored, "schema": schema});
+    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "things.example.com"}, "spec": {"group": "example.com", "scope": "Namespaced",
+            "names": {"plural": "things", "kind": "Thing"},
+            "versions": [version("v1", true, true), version("v1beta1", false, true), version("v1alpha1", false, false)]}});
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    assert_eq!(send(&server, "POST", definitions, &definition).await.0, 201);
+    let thing = |name: &str| json!({"apiVersion": "example.com/v1beta1", "kind": "Thing", "metadata": {"name": name}});
+    let path = "/apis/example.com/v1beta1/namespaces/default/things";
+    while send(&server, "POST", path, &thing("first")).await.0 == 404 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let hook = |version: &str, policy: &str| {
+        let mut hook = webhook.hook("v", "/label", json!({"matchPolicy": policy}));
+        hook["rules"] = json!([{"apiGroups": ["example.com"], "apiVersions": [version], "operations": ["CREATE"],
+            "resources": ["things"]}]);
+        hook
+    };
+    for (name, meant, policy, shown) in [
+        ("a", "v1", "Equivalent", Some("v1")),
+        ("b", "v1beta1", "Equivalent", Some("v1beta1")),
+        ("c", "v1", "Exact", None),
+        ("d", "v1alpha1", "Equivalent", None),
+    ] {
+        configure(&server, MUTATING, name, vec![hook(meant, policy)]).await;
+        let (code, made, _) = send(&server, "POST", path, &thing(name)).await;
+        assert_eq!((code, &made["apiVersion"]), (201, &json!("example.com/v1beta1")), "{made}");
+        assert_eq!(made["metadata"]["labels"]["by"], json!(shown.map(|_| "webhook")), "{name}");
+        if let Some(shown) = shown {
+            let asked = webhook.last();
+            assert_eq!(asked["object"]["apiVersion"], format!("example.com/{shown}"));
+            assert_eq!(asked["kind"]["version"], shown);
+            assert_eq!(asked["requestKind"]["version"], "v1beta1");
+        }
+        let configuration =
+            format!("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{name}");
+        assert_eq!(send(&server, "DELETE", &configuration, &Value::Null).await.0, 200);
+    }
+}
+
+#[tokio::test]
 async fn conditions_say_what_a_webhook_is_asked_about() {
     let (_runtime, server, webhook) = fresh().await;
     let with = |name: &str, expression: &str, more: Value| {
