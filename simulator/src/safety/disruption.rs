@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::{
     Rule,
     object::Object,
@@ -10,6 +12,8 @@ use super::{
 
 /// Who evicts in a simulated cluster.
 pub(crate) const EVICTOR: &str = "evictor";
+/// So long a Pod that is evicted may take to be seen on its way out.
+const DELETION_TIMEOUT: SignedDuration = SignedDuration::from_mins(2);
 
 #[derive(Debug, Default)]
 pub(super) struct Disruptions {
@@ -38,6 +42,14 @@ impl Rule for Disruptions {
     }
 }
 
+/// Whether an eviction before this one is so long ago, by the clock on the wall, that it may be taken for one that failed.
+fn has_waited(world: &World, budget: &Object, pod: &Object) -> bool {
+    let left = |pod: &Object| pod.metadata.deletion_timestamp.as_ref()?.parse::<Timestamp>().ok();
+    let Some(now) = left(pod) else { return false };
+    let mut leaving = world.of_kind("Pod").filter(|it| budget.covers(it)).filter_map(|it| left(it));
+    leaving.any(|before| now.duration_since(before) > DELETION_TIMEOUT)
+}
+
 fn healthy(world: &World, budget: &Object) -> i64 {
     let pods =
         world.of_kind("Pod").filter(|pod| budget.covers(pod) && pod.is_active() && pod.is_true("Ready"));
@@ -57,7 +69,8 @@ impl Disruptions {
         let uid = &budget.metadata.uid;
         if step.is_farewell() && step.before.is_some() {
             let by = world.wishes.of(step.change);
-            if by.len() != 1 || !by.contains(EVICTOR) {
+            // A clock that leaps lets the controller believe that an eviction of just now never came to be.
+            if by.len() != 1 || !by.contains(EVICTOR) || has_waited(world, budget, step.object()) {
                 self.met.remove(uid);
             }
         } else if step.lost("Ready") && step.object().metadata.deletion_timestamp.is_none() {

@@ -90,10 +90,10 @@ impl Seen {
         let members = members(world, set);
         let serves = |number: i64| members.get(&number).is_some_and(|pod| pod.is_serving());
         let ordinals = set.ordinals();
-        let ready_to = ordinals.clone().find(|it| !serves(*it)).unwrap_or(ordinals.end);
-        let whole = ready_to == ordinals.end;
-        // The number behind the last is among them: who makes the set larger may find that a Pod has gone in the meantime, of
-        // which the controller has not heard.
+        // Of those that were wanted before too: who changes the size now may find that a Pod has gone in the meantime, and the
+        // controller may have heard of neither.
+        let ready_to = (ordinals.start..).find(|it| !serves(*it)).unwrap_or(ordinals.end);
+        let whole = ready_to >= ordinals.end;
         self.ready_before.extend((ordinals.start..=ready_to).map(|number| (number, now)));
         self.ready_to = Some(ready_to);
         if whole && i64::try_from(members.len()).is_ok_and(|there| there == set.spec.replicas.unwrap_or(1)) {
