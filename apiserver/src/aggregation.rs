@@ -1,12 +1,12 @@
 //! Groups that other servers serve, as if they were served here: APIServices that lead to a Service.
 //!
 //! Requests are authenticated, authorized and counted like all others and then forwarded ([`forward`]) to where the Service is
-//! ([`resolve`]), over connections that are kept ([`transport`]), with who asks in headers that the other server believes
+//! ([`resolve`]), over connections that are kept ([`proxy`](crate::proxy)), with who asks in headers that the other server believes
 //! because of our client certificate. Each such APIService has a task that finds out whether it can be reached and what it
 //! serves ([`availability`]), and puts that into discovery and OpenAPI ([`describe`]). APIServices of custom resources are made
 //! and taken away by [`registration`].
 //!
-//! Invariant: what an APIService leads to is decided from values ([`target`]); only `transport` opens connections.
+//! Invariant: what an APIService leads to is decided from values ([`target`]).
 //! See "Kubernetes API Aggregation Layer".
 
 mod availability;
@@ -16,7 +16,6 @@ mod metrics;
 mod registration;
 mod resolve;
 mod target;
-mod transport;
 
 use std::{
     collections::BTreeMap,
@@ -36,9 +35,13 @@ use self::{
     metrics::Metrics,
     registration::Registration,
     target::{Spec, Target},
-    transport::ClientCertificate,
 };
-use crate::{registry::catalogue::Storage, server::Server, verbs::forms};
+use crate::{
+    proxy::transport::{ClientCertificate, Transport, Trust},
+    registry::catalogue::Storage,
+    server::Server,
+    verbs::forms,
+};
 
 /// The group of APIServices.
 const GROUP: &str = "apiregistration.k8s.io";
@@ -239,8 +242,11 @@ impl Aggregation {
 
     fn add(&self, server: &Arc<Server>, spec: Spec, available: bool) {
         let mut state = self.state.lock();
-        let transport = transport::Transport::new(&spec, state.certificate.as_ref()).map(Arc::new);
-        let unverified = transport::Transport::unverified(&spec, state.certificate.as_ref()).map(Arc::new);
+        let certificate = state.certificate.as_ref();
+        let with = |trust| Transport::new(trust, certificate, Some(spec.host())).map(Arc::new);
+        let unverified = with(Trust::Anybody);
+        let transport =
+            if spec.insecure { unverified.clone() } else { with(Trust::Authorities(&spec.ca_bundle)) };
         let target = Target { spec: spec.clone(), available, transport, unverified };
         self.put(target);
         let keeper = Keeper { wake: Arc::default(), tasks: server.runtime.tasks.child() };

@@ -102,6 +102,23 @@ pub struct Flags {
     /// The key of that certificate
     #[arg(long, requires = "proxy_client_cert_file", value_name = "FILE")]
     pub proxy_client_key_file: Option<PathBuf>,
+    /// Who vouches for the certificates of kubelets; if not given, any of them is believed
+    #[arg(long, value_name = "FILE")]
+    pub kubelet_certificate_authority: Option<PathBuf>,
+    /// The certificate that kubelets are shown
+    #[arg(long, requires = "kubelet_client_key", value_name = "FILE")]
+    pub kubelet_client_certificate: Option<PathBuf>,
+    /// The key of that certificate
+    #[arg(long, requires = "kubelet_client_certificate", value_name = "FILE")]
+    pub kubelet_client_key: Option<PathBuf>,
+    /// By which of their addresses nodes are reached, the best first
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "TYPES",
+        default_value = "Hostname,InternalDNS,InternalIP,ExternalDNS,ExternalIP"
+    )]
+    pub kubelet_preferred_address_types: Vec<String>,
     /// Whether servers of other groups are reached at their Service's endpoints and not at its own address
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub enable_aggregator_routing: bool,

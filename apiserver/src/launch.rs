@@ -46,7 +46,7 @@ use crate::{
     bootstrap, fairness,
     flags::{AuthenticationFlags, Flags},
     http::serve,
-    identity,
+    identity, kubelet,
     server::{Config, Server},
     storage::StoreKind,
     tls::{
@@ -160,6 +160,7 @@ pub async fn launch(flags: &Flags, runtime: &Runtime) -> anyhow::Result<Launched
             routes_to_endpoints: flags.enable_aggregator_routing,
             passes_redirects: !flags.aggregator_reject_forwarding_redirect,
         },
+        kubelets: kubelets(flags)?,
     };
     let server = Server::new(config, identity, backend, runtime.clone());
     server.authorizer.replace(mode::chain(&server.config.modes, &server.nodes, &server.rbac, &authorizers));
@@ -271,6 +272,17 @@ fn advertised(flags: &Flags) -> anyhow::Result<IpAddr> {
             "there is no default route to tell the address behind {given}; give one with --advertise-address"
         )
     })
+}
+
+/// How kubelets are reached.
+fn kubelets(flags: &Flags) -> anyhow::Result<kubelet::Config> {
+    let config = kubelet::Config {
+        authority: flags.kubelet_certificate_authority.clone(),
+        client_certificate: flags.kubelet_client_certificate.clone().zip(flags.kubelet_client_key.clone()),
+        address_types: flags.kubelet_preferred_address_types.clone(),
+    };
+    config.check()?;
+    Ok(config)
 }
 
 /// What this server shows to servers of other groups: by flags, or of an authority of the cluster's own.

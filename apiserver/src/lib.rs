@@ -27,6 +27,8 @@ pub mod webhooks;
 
 pub mod aggregation;
 pub mod custom;
+pub mod kubelet;
+mod proxy;
 
 pub mod columns;
 pub mod discovery;

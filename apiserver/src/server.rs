@@ -40,6 +40,7 @@ use crate::{
         respond::{self, Answer},
     },
     identity::{self, Identity, PeerCertificates},
+    kubelet::{self, Kubelets},
     nonresource,
     observe::{
         count::Count,
@@ -82,6 +83,8 @@ pub struct Config {
     pub livez_grace: Duration,
     /// How other servers are reached.
     pub aggregation: aggregation::Config,
+    /// How kubelets are reached.
+    pub kubelets: kubelet::Config,
 }
 
 /// An apiserver.
@@ -123,6 +126,8 @@ pub struct Server {
     pub definitions: Arc<Definitions>,
     /// The servers that serve other groups.
     pub aggregation: Arc<Aggregation>,
+    /// The kubelets of nodes.
+    pub kubelets: Kubelets,
 }
 
 /// The identity of a caller inside the process, who needs no credentials. Only code can attach it to a request; nothing
@@ -209,6 +214,7 @@ impl Server {
                 documents,
                 definitions: Arc::default(),
                 aggregation: Arc::new(Aggregation::new(config.aggregation.clone())),
+                kubelets: Kubelets::new(config.kubelets.clone()),
                 registry,
                 authorizer,
                 rbac,
@@ -229,6 +235,7 @@ impl Server {
         startup::start(self).await?;
         fairness::controller::start(self).await;
         aggregation::start(self).await;
+        kubelet::start(self);
         self.started.done();
         Ok(())
     }

@@ -452,6 +452,7 @@ fn config() -> anyhow::Result<Config> {
         service_cidrs: vec!["10.0.0.0/24".parse()?],
         node_ports: 30000..=32767,
         aggregation: apiserver::aggregation::Config::default(),
+        kubelets: apiserver::kubelet::Config::default(),
         advertise: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 6443),
         allow_privileged: true,
         admission: Selection::default(),

@@ -24,10 +24,10 @@ use tokio::time::Instant;
 use super::{
     describe, forward, resolve,
     target::{self, Spec, Target},
-    transport::Transport,
 };
 use crate::{
     authn::user::{AUTHENTICATED, MASTERS, User},
+    proxy::transport::Transport,
     registry::{Call, strategy::Part, update::Plan, warnings::Warnings},
     server::Server,
 };

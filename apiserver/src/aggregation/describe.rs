@@ -12,7 +12,6 @@ use serde_json::Value;
 use super::{
     availability, resolve,
     target::{Spec, Target},
-    transport::Transport,
 };
 use crate::{
     discovery::{
@@ -20,6 +19,7 @@ use crate::{
         foreign::{self, VersionDiscovery},
     },
     openapi::{Part, path_of},
+    proxy::transport::Transport,
     server::Server,
 };
 

@@ -12,9 +12,8 @@ use http::{
     uri::{Authority, PathAndQuery, Scheme, Uri},
 };
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 
-use super::{resolve, target::Target, transport::Transport};
+use super::{resolve, target::Target};
 use crate::{
     audit::record::Peer,
     authn::user::User,
@@ -22,25 +21,16 @@ use crate::{
         info::RequestInfo,
         respond::{self, Answer},
     },
+    proxy::{
+        pass::{self, came_from, has_trailers, is_upgrade, strip_hops},
+        transport::Transport,
+    },
     server::Server,
 };
 
 /// How long another server may take to describe a group and version: clients wait for all of them.
 const DISCOVERY: Duration = Duration::from_secs(5);
 
-/// Headers that are about a connection and not about a message (RFC 9110, 7.6.1).
-const HOP_BY_HOP: [&str; 9] = [
-    "connection",
-    "proxy-connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-const FORWARDED_FOR: &str = "x-forwarded-for";
 const USER: &str = "x-remote-user";
 const UID: &str = "x-remote-uid";
 const GROUP: &str = "x-remote-group";
@@ -134,35 +124,10 @@ async fn upgrade(
     *request.method_mut() = parts.method;
     *request.uri_mut() = to;
     *request.headers_mut() = headers;
-    let mut response = match transport.send(request, true).await {
-        Ok(response) => response,
-        Err(error) => return failed(503, &error),
-    };
-    let code = response.status();
-    if code != StatusCode::SWITCHING_PROTOCOLS {
-        if code.as_u16() < 400 {
-            return failed(503, &format!("invalid upgrade response: status code {}", code.as_u16()));
-        }
-        let mut answer = response.map(Body::new);
-        strip_hops(answer.headers_mut());
-        return answer;
+    match pass::upgrade(&server.runtime.tasks, transport, request, ours).await {
+        Ok(answer) => answer,
+        Err(error) => failed(503, &error),
     }
-    let Some(ours) = ours else {
-        return failed(503, "request connection cannot be hijacked");
-    };
-    let theirs = hyper::upgrade::on(&mut response);
-    server.runtime.tasks.spawn("upgraded connection", async move {
-        // Either side may be gone before it is upgraded: then there is nothing to pass through.
-        let Ok((ours, theirs)) = tokio::try_join!(ours, theirs) else { return };
-        let (mut ours, mut theirs) = (TokioIo::new(ours), TokioIo::new(theirs));
-        // Whoever reads hears of the end.
-        let _ended = tokio::io::copy_bidirectional(&mut ours, &mut theirs).await;
-    });
-    let (head, _) = response.into_parts();
-    let mut answer = Answer::new(Body::empty());
-    *answer.status_mut() = head.status;
-    *answer.headers_mut() = head.headers;
-    answer
 }
 
 /// As Go's `http.Error` says it.
@@ -181,29 +146,6 @@ fn uri(asked: &Uri, location: &str) -> Option<Uri> {
     Uri::builder().scheme(Scheme::HTTPS).authority(authority).path_and_query(path).build().ok()
 }
 
-fn words(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
-    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim)
-}
-
-fn is_upgrade(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .any(|it| it.as_bytes().to_ascii_lowercase().windows(7).any(|part| part == b"upgrade"))
-}
-
-fn has_trailers(headers: &HeaderMap) -> bool {
-    words(headers, header::TE).any(|word| word.eq_ignore_ascii_case("trailers"))
-}
-
-fn strip_hops(headers: &mut HeaderMap) {
-    let named: Vec<String> = words(headers, header::CONNECTION).map(str::to_owned).collect();
-    for name in named.iter().map(String::as_str).chain(HOP_BY_HOP) {
-        headers.remove(name);
-    }
-}
-
 /// What reverse proxies tell of a request's way.
 fn forwarded(headers: &mut HeaderMap, asked: &Uri, location: &str) {
     headers.remove(header::HOST);
@@ -213,21 +155,6 @@ fn forwarded(headers: &mut HeaderMap, asked: &Uri, location: &str) {
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.insert(HeaderName::from_static(name), value);
         }
-    }
-}
-
-/// Adds where the connection comes from to what proxies before this one said of theirs. Callers within the process come over
-/// none.
-fn came_from(headers: &mut HeaderMap, peer: Option<&Peer>) {
-    let Some(Peer(address)) = peer else { return };
-    let mut way: Vec<u8> = Vec::new();
-    for before in headers.get_all(FORWARDED_FOR) {
-        way.extend_from_slice(before.as_bytes());
-        way.extend_from_slice(b", ");
-    }
-    way.extend_from_slice(address.ip().to_canonical().to_string().as_bytes());
-    if let Ok(way) = HeaderValue::from_bytes(&way) {
-        headers.insert(FORWARDED_FOR, way);
     }
 }
 
@@ -320,49 +247,6 @@ mod tests {
                 "x-remote-user: eve",
             ]
         );
-    }
-
-    #[test]
-    fn where_a_connection_comes_from_is_added_to_what_proxies_said() {
-        let peer = Peer("[::ffff:192.0.2.1]:1234".parse().unwrap());
-        for (before, peer, after) in [
-            (&[][..], Some(&peer), &["x-forwarded-for: 192.0.2.1"][..]),
-            (
-                &[(FORWARDED_FOR, "198.51.100.7"), (FORWARDED_FOR, "203.0.113.9")],
-                Some(&peer),
-                &["x-forwarded-for: 198.51.100.7, 203.0.113.9, 192.0.2.1"],
-            ),
-            (&[(FORWARDED_FOR, "198.51.100.7")], None, &["x-forwarded-for: 198.51.100.7"]),
-        ] {
-            let mut told: HeaderMap = HeaderMap::new();
-            for (name, value) in before {
-                told.append(HeaderName::from_static(name), HeaderValue::from_static(value));
-            }
-            came_from(&mut told, peer);
-            assert_eq!(shown(&told), after);
-        }
-    }
-
-    #[test]
-    fn headers_of_a_connection_end_with_it() {
-        let mut told = headers(&[
-            ("connection", "close, X-Private"),
-            ("x-private", "1"),
-            ("keep-alive", "5"),
-            ("te", "trailers"),
-            ("transfer-encoding", "chunked"),
-            ("content-type", "text/plain"),
-        ]);
-        assert!(has_trailers(&told));
-        strip_hops(&mut told);
-        assert_eq!(shown(&told), ["content-type: text/plain"]);
-    }
-
-    #[test]
-    fn an_upgrade_is_asked_for_by_the_connection() {
-        for (value, expected) in [("Upgrade", true), ("keep-alive, upgrade", true), ("close", false)] {
-            assert_eq!(is_upgrade(&headers(&[("connection", value)])), expected, "{value}");
-        }
     }
 
     #[test]

@@ -6,8 +6,9 @@ use api_types::{kind::GroupVersion, object::ObjectExt};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::Value;
 
-use super::transport::Transport;
-use crate::{discovery::Priority, resources::shared::webhook_client::PORT_DEFAULT};
+use crate::{
+    discovery::Priority, proxy::transport::Transport, resources::shared::webhook_client::PORT_DEFAULT,
+};
 
 /// What an APIService says of a group and version that another server serves.
 #[derive(Clone, Debug, PartialEq, Eq)]

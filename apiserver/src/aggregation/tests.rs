@@ -2,7 +2,7 @@
 //!
 //! Method: a real server over TLS stands behind a Service of type ExternalName, which needs no network of Services.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::body::Body;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -10,25 +10,17 @@ use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-};
-use runtime::{Clock as _, Runtime, SystemClock, Tasks};
-use rustls::pki_types::{PrivateKeyDer, pem::PemObject as _};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use runtime::{Runtime, Tasks};
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
-};
-use tokio_rustls::TlsAcceptor;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
     authn::user::{AUTHENTICATED, MASTERS, User},
     launch,
+    proxy::testing,
     server::{InProcess, Server},
-    tls::authority::{Authority, Subject},
 };
 
 const SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
@@ -43,40 +35,13 @@ struct Other {
 /// A server of the group `things.example.com`.
 async fn other(tasks: &Tasks) -> Other {
     let tasks = tasks.child();
-    let now = SystemClock.now();
-    let (authority, _) = Authority::generate("others", now).unwrap();
-    let names = BTreeSet::from(["things.default.svc".to_owned()]);
-    let issued = authority.issue(&Subject::server("things", names), now).unwrap();
-    let certificates =
-        rustls_pemfile::certs(&mut issued.certificate.as_bytes()).collect::<Result<Vec<_>, _>>().unwrap();
-    let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(certificates, key)
-        .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
     let children = tasks.clone();
-    tasks.spawn("another server", async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let (acceptor, grandchildren) = (acceptor.clone(), children.clone());
-            children.spawn("its connection", async move {
-                let Ok(stream) = acceptor.accept(stream).await else { return };
-                let service = service_fn(move |request| {
-                    let tasks = grandchildren.clone();
-                    async move { Ok::<_, std::convert::Infallible>(said(&tasks, request).await) }
-                });
-                let builder = auto::Builder::new(TokioExecutor::new());
-                let _closed = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
-            });
-        }
-    });
-    Other { port, bundle: BASE64_STANDARD.encode(authority.pem()), tasks }
+    let answer = move |request| {
+        let tasks = children.clone();
+        async move { said(&tasks, request).await }
+    };
+    let (port, authority) = testing::serve(&tasks, "things.default.svc", answer).await;
+    Other { port, bundle: BASE64_STANDARD.encode(authority), tasks }
 }
 
 fn json_answer(content_type: &str, body: &Value) -> Response<Body> {
@@ -373,26 +338,7 @@ async fn connections_are_passed_through_when_both_sides_upgrade() {
         (get(&server, "/apis/things.example.com/v1").await.0 == 200).then_some(())
     })
     .await;
-    let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    let asked = Arc::clone(&server);
-    server.runtime.tasks.spawn("server side", async move {
-        let service = service_fn(move |request: Request<Incoming>| {
-            let server = Arc::clone(&asked);
-            async move {
-                let mut request = request.map(Body::new);
-                request.extensions_mut().insert(InProcess(User::new("tester", &[MASTERS, AUTHENTICATED])));
-                Ok::<_, std::convert::Infallible>(Box::pin(server.serve(request)).await)
-            }
-        });
-        let _closed = hyper::server::conn::http1::Builder::new()
-            .serve_connection(TokioIo::new(theirs), service)
-            .with_upgrades()
-            .await;
-    });
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(ours)).await.unwrap();
-    server.runtime.tasks.spawn("client side", async move {
-        let _closed = connection.with_upgrades().await;
-    });
+    let mut sender = testing::connect(&server).await;
     let path = "/apis/things.example.com/v1/namespaces/default/things/spoken";
     let headers = [("connection", "Upgrade"), ("upgrade", "SPDY/3.1")];
     let mut answer = sender.send_request(request("POST", path, &headers, &Value::Null)).await.unwrap();

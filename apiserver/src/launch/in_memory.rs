@@ -86,6 +86,7 @@ async fn start(
         livez_grace: Duration::ZERO,
         encryption: None,
         aggregation: crate::aggregation::Config::default(),
+        kubelets: crate::kubelet::Config::default(),
     };
     let server = Server::new(config, identity(runtime)?, backend, runtime.clone());
     server.start().await.map_err(|status| anyhow::anyhow!("the server cannot start: {status}"))?;

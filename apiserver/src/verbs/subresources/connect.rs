@@ -1,7 +1,10 @@
 //! Connections through the apiserver to a node: logs, exec, attach, port-forward and proxies.
 //!
-//! Everything the apiserver itself can find wrong is answered as upstream answers it. Dialling the node is not there
-//! yet, which is said plainly instead of pretending.
+//! Here is found out what is meant and whether it can be; [`reach`] then asks the kubelet, or what runs on its node.
+
+#[cfg(test)]
+mod kubelet_tests;
+mod reach;
 
 use std::{net::IpAddr, num::IntErrorKind, sync::Arc};
 
@@ -21,6 +24,7 @@ use crate::{
         query::Query,
         respond::{self, Answer},
     },
+    kubelet::Place,
     server::Server,
 };
 
@@ -38,10 +42,10 @@ pub(super) async fn run(server: &Arc<Server>, asked: Asked) -> Result<Answer, St
     }
     let options = admitted(server, &asked).await?;
     match (asked.served.names().plural, asked.info.subresource.as_str()) {
-        ("pods", "proxy") => Err(proxy_to_pod(server, &asked).await?),
-        ("pods", _) => Err(connect(server, &asked, &options).await?),
-        ("services", _) => Err(proxy_to_service(server, &asked).await?),
-        _ => Err(proxy_to_node(server, &asked).await?),
+        ("pods", "proxy") => proxy_to_pod(server, asked, &options).await,
+        ("pods", _) => connect(server, asked, &options).await,
+        ("services", _) => proxy_to_service(server, asked, &options).await,
+        _ => proxy_to_node(server, asked, &options).await,
     }
 }
 
@@ -121,9 +125,6 @@ fn port(text: &str) -> Result<u16, String> {
     })
 }
 
-/// What is behind the connections that could be made, if nodes could be dialled.
-type Undialled = Status;
-
 async fn log(server: &Server, asked: &Asked) -> Result<Answer, Status> {
     log_options(asked)?;
     let pod = object(server, asked, "pods", &asked.info.name).await?;
@@ -134,40 +135,55 @@ async fn log(server: &Server, asked: &Asked) -> Result<Answer, Status> {
         answer.headers_mut().remove(http::header::CONTENT_TYPE);
         return Ok(answer);
     };
-    check_node(server, asked, node).await?;
-    Err(undialled(&format!("container {container} of pod {} on node {node}", asked.info.name)))
+    let place = place(server, asked, node).await?;
+    let path = format!("/containerLogs/{}/{}/{container}", asked.info.namespace, asked.info.name);
+    let any = asked.query.flag("insecureSkipTLSVerifyBackend");
+    reach::log(server, asked, &place, &path, any).await
 }
 
 /// `exec`, `attach` and `portforward`.
-async fn connect(server: &Server, asked: &Asked, options: &Value) -> Result<Undialled, Status> {
-    let name = &asked.info.name;
-    let pod = object(server, asked, "pods", name).await?;
-    let container = match asked.info.subresource.as_str() {
+async fn connect(server: &Server, asked: Asked, options: &Value) -> Result<Answer, Status> {
+    let name = asked.info.name.clone();
+    let pod = object(server, &asked, "pods", &name).await?;
+    let of = asked.info.subresource.as_str();
+    let container = match of {
         "portforward" => None,
-        _ => Some(container(&pod, name, options.get("container").and_then(Value::as_str))?),
+        _ => Some(container(&pod, &name, options.get("container").and_then(Value::as_str))?),
     };
     let node = node_of(&pod)
         .ok_or_else(|| Status::bad_request(format!("pod {name} does not have a host assigned")))?;
-    check_node(server, asked, node).await?;
-    Ok(undialled(&match container {
-        Some(container) => format!("container {container} of pod {name} on node {node}"),
-        None => format!("pod {name} on node {node}"),
-    }))
-}
-
-async fn proxy_to_pod(server: &Server, asked: &Asked) -> Result<Undialled, Status> {
-    let (name, _) = addressed(asked, "pod")?;
-    let pod = object(server, asked, "pods", name).await?;
-    let ip = pod.pointer("/status/podIP").and_then(Value::as_str).and_then(|ip| ip.parse().ok());
-    if !ip.is_some_and(is_global_unicast) {
-        return Err(Status::bad_request("address not allowed"));
+    let place = place(server, &asked, node).await?;
+    let of = if of == "portforward" { "portForward" } else { of };
+    let mut path = format!("/{of}/{}/{name}", asked.info.namespace);
+    if let Some(container) = container {
+        path = format!("{path}/{container}");
     }
-    Ok(undialled(&format!("pod {name}")))
+    reach::stream(server, asked, &place, &path, options).await
 }
 
-async fn proxy_to_service(server: &Server, asked: &Asked) -> Result<Undialled, Status> {
-    let (name, port) = addressed(asked, "service")?;
-    let service = object(server, asked, "services", name).await?;
+async fn proxy_to_pod(server: &Server, asked: Asked, options: &Value) -> Result<Answer, Status> {
+    let (scheme, name, port) = addressed(&asked, "pod")?;
+    let pod = object(server, &asked, "pods", name).await?;
+    let first = || {
+        let ports = list(&pod, "/spec/containers").find_map(|it| list(it, "/ports").next());
+        ports.and_then(|port| port.get("containerPort")?.as_u64()).map(|port| port.to_string())
+    };
+    let port = if port.is_empty() { first().unwrap_or_default() } else { port.to_owned() };
+    let ip = pod.pointer("/status/podIP").and_then(Value::as_str).and_then(|ip| ip.parse().ok());
+    let Some(ip) = ip.filter(|ip| is_global_unicast(*ip)) else {
+        return Err(Status::bad_request("address not allowed"));
+    };
+    // What runs there is as simulated as its node. Pods of the network of their host need no kubelet.
+    if let Some(node) = node_of(&pod) {
+        server.kubelets.place(&*object_of_node(server, node).await?)?;
+    }
+    let to = reach::Target { scheme: scheme.to_owned(), host: ip.to_string(), port, to_kubelet: false };
+    reach::proxy(server, asked, &to, options).await
+}
+
+async fn proxy_to_service(server: &Server, asked: Asked, options: &Value) -> Result<Answer, Status> {
+    let (scheme, name, port) = addressed(&asked, "service")?;
+    let service = object(server, &asked, "services", name).await?;
     // A port that is given by its number stands for the one of that number's name.
     let port = match port.parse::<i64>() {
         Err(_) => port.to_owned(),
@@ -182,23 +198,43 @@ async fn proxy_to_service(server: &Server, asked: &Asked) -> Result<Undialled, S
         .get("", "v1", "endpoints", &asked.info.namespace, name)
         .await
         .ok_or_else(|| Status::not_found(&GroupResource::new("", "endpoints"), name))?;
-    let lead_anywhere = list(&endpoints, "/subsets").any(|subset| {
-        list(subset, "/addresses").next().is_some()
-            && list(subset, "/ports").any(|it| text(it, "name") == port)
-    });
-    if !lead_anywhere {
+    let mut ready = Vec::new();
+    for subset in list(&endpoints, "/subsets") {
+        let port = list(subset, "/ports").find(|it| text(it, "name") == port);
+        let Some(number) = port.and_then(|it| it.get("port")?.as_u64()) else { continue };
+        ready.extend(list(subset, "/addresses").map(|address| (address, number)));
+    }
+    let any = server.runtime.random.below(u64::try_from(ready.len()).unwrap_or_default().max(1));
+    let Some((address, number)) = usize::try_from(any).ok().and_then(|any| ready.get(any)) else {
         return Err(Status::unavailable(format!(
             "no endpoints available for service {}",
             go_quote(if list(&endpoints, "/subsets").next().is_none() { name } else { &asked.info.name })
         )));
+    };
+    let ip = text(address, "ip");
+    if !ip.parse().is_ok_and(is_global_unicast) {
+        return Err(Status::bad_request("address not allowed"));
     }
-    Ok(undialled(&format!("service {name}")))
+    if let Some(node) = address.get("nodeName").and_then(Value::as_str) {
+        server.kubelets.place(&*object_of_node(server, node).await?)?;
+    }
+    let to =
+        reach::Target { scheme: scheme.to_owned(), host: ip, port: number.to_string(), to_kubelet: false };
+    reach::proxy(server, asked, &to, options).await
 }
 
-async fn proxy_to_node(server: &Server, asked: &Asked) -> Result<Undialled, Status> {
-    let (name, _) = addressed(asked, "node")?;
-    check_node(server, asked, name).await?;
-    Ok(undialled(&format!("node {name}")))
+async fn proxy_to_node(server: &Server, asked: Asked, options: &Value) -> Result<Answer, Status> {
+    let (scheme, name, port) = addressed(&asked, "node")?;
+    let place = place(server, &asked, name).await?;
+    let to_kubelet = port.is_empty() || port == place.port.to_string();
+    let found = tokio::net::lookup_host((place.host.as_str(), place.port)).await;
+    let found = found.map_err(|error| Status::bad_request(format!("lookup {}: {error}", place.host)))?;
+    if found.into_iter().any(|address| !is_global_unicast(address.ip())) {
+        return Err(Status::bad_request("address not allowed"));
+    }
+    let scheme = if to_kubelet { "https" } else { scheme }.to_owned();
+    let port = if to_kubelet { place.port.to_string() } else { port.to_owned() };
+    reach::proxy(server, asked, &reach::Target { scheme, host: place.host, port, to_kubelet }, options).await
 }
 
 /// An object of the core group, in the namespace of the request if the kind has namespaces.
@@ -210,32 +246,15 @@ async fn object(server: &Server, asked: &Asked, plural: &str, name: &str) -> Res
         .ok_or_else(|| Status::not_found(&GroupResource::new("", plural), name))
 }
 
-/// Finds that a node is there and says where.
-async fn check_node(server: &Server, asked: &Asked, name: &str) -> Result<(), Status> {
-    let node = object(server, asked, "nodes", name).await?;
-    let known = |wanted: &&str| list(&node, "/status/addresses").any(|it| text(it, "type") == **wanted);
-    // The kinds of addresses upstream prefers; external names and addresses of the cloud are among them.
-    let preferred = ["Hostname", "InternalDNS", "InternalIP", "ExternalDNS", "ExternalIP"];
-    if preferred.iter().any(known) {
-        return Ok(());
-    }
-    let addresses: Vec<Value> = list(&node, "/status/addresses").cloned().collect();
-    let shown = Value::Array(addresses);
-    Err(Status::failure(
-        500,
-        "",
-        format!("no preferred addresses found; known addresses: {}", super::super::patch::go_print(&shown)),
-    ))
+/// Where the kubelet of a node is.
+async fn place(server: &Server, asked: &Asked, name: &str) -> Result<Place, Status> {
+    server.kubelets.place(&*object(server, asked, "nodes", name).await?)
 }
 
-fn undialled(what: &str) -> Undialled {
-    Status::failure(
-        501,
-        "NotImplemented",
-        format!(
-            "{what} cannot be reached: its node is simulated or has no kubelet that this apiserver can dial"
-        ),
-    )
+/// A node that something runs on.
+async fn object_of_node(server: &Server, name: &str) -> Result<Arc<Value>, Status> {
+    let node = server.get("", "v1", "nodes", "", name).await;
+    node.ok_or_else(|| Status::not_found(&GroupResource::new("", "nodes"), name))
 }
 
 fn node_of(pod: &Value) -> Option<&str> {
@@ -250,21 +269,21 @@ fn text(object: &Value, field: &str) -> String {
     object.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// The name and the port that a proxy's URL means by `name`, `name:port` or `scheme:name:port`.
-fn addressed<'a>(asked: &'a Asked, what: &str) -> Result<(&'a str, &'a str), Status> {
+/// Scheme, name and port that a proxy's URL means by `name`, `name:port` or `scheme:name:port`.
+fn addressed<'a>(asked: &'a Asked, what: &str) -> Result<(&'a str, &'a str, &'a str), Status> {
     let id = asked.info.name.as_str();
     split(id).ok_or_else(|| Status::bad_request(format!("invalid {what} request {}", go_quote(id))))
 }
 
-fn split(id: &str) -> Option<(&str, &str)> {
+fn split(id: &str) -> Option<(&str, &str, &str)> {
     let parts: Vec<&str> = id.split(':').collect();
-    let (name, port) = match parts.as_slice() {
-        [name] => (*name, ""),
-        [name, port] => (*name, *port),
-        ["" | "http" | "https", name, port] => (*name, *port),
+    let (scheme, name, port) = match parts.as_slice() {
+        [name] => ("", *name, ""),
+        [name, port] => ("", *name, *port),
+        [scheme @ ("" | "http" | "https"), name, port] => (*scheme, *name, *port),
         _ => return None,
     };
-    (!name.is_empty()).then_some((name, port))
+    (!name.is_empty()).then_some((if scheme == "https" { scheme } else { "http" }, name, port))
 }
 
 /// Whether Pods may have such an address: loopback and link-local ones would lead back to this machine.
@@ -328,10 +347,10 @@ mod tests {
     #[test]
     fn proxies_are_addressed_by_name_and_perhaps_port_and_scheme() {
         for (id, expected) in [
-            ("web", Some(("web", ""))),
-            ("web:http", Some(("web", "http"))),
-            ("https:web:443", Some(("web", "443"))),
-            (":web:443", Some(("web", "443"))),
+            ("web", Some(("http", "web", ""))),
+            ("web:http", Some(("http", "web", "http"))),
+            ("https:web:443", Some(("https", "web", "443"))),
+            (":web:443", Some(("http", "web", "443"))),
             ("ftp:web:21", None),
             ("", None),
             (":80", None),

@@ -1,5 +1,5 @@
-//! Connections to another server: TLS with its authorities and our client certificate, HTTP/2 or HTTP/1.1, kept for the next
-//! request. Upgrades have connections of their own, of HTTP/1.1.
+//! Connections to other servers: TLS with their authorities and our client certificate, HTTP/2 or HTTP/1.1, kept for the next
+//! request; or none of that, where the URL says `http`. Upgrades have connections of their own, of HTTP/1.1.
 
 use std::{
     error::Error as StdError,
@@ -14,7 +14,7 @@ use std::{
 use axum::body::Body;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{Request, Response, Uri};
+use http::{Request, Response, Uri, uri::Scheme};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::{body::Incoming, rt::ReadBufCursor};
 use hyper_util::{
@@ -33,7 +33,6 @@ use rustls::{
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::target::Spec;
 use crate::{tls::files, webhooks::client::system_roots};
 
 /// How long connecting may take: what Go gives it.
@@ -49,12 +48,20 @@ const DOCUMENT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What this server shows to others.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct ClientCertificate {
+pub(crate) struct ClientCertificate {
     certificates: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 }
 
-/// Connections to one server.
+/// Whose certificates are believed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Trust<'a> {
+    Anybody,
+    /// Those of these authorities in PEM, or of the system's if there are none.
+    Authorities(&'a [u8]),
+}
+
+/// Connections to one server, or to many that are trusted alike.
 #[derive(Debug)]
 pub(crate) struct Transport {
     client: Client<Connector, Body>,
@@ -69,19 +76,23 @@ struct Failure(String);
 #[derive(Clone, Debug)]
 struct Connector {
     tls: Arc<TlsConfig>,
-    name: ServerName<'static>,
+    /// Whom certificates must be for, if not for the host of the URL.
+    name: Option<ServerName<'static>>,
 }
 
 /// Believes any certificate.
 #[derive(Debug)]
 struct Credulous(Arc<CryptoProvider>);
 
-struct Stream(TokioIo<TlsStream<TcpStream>>);
+enum Stream {
+    Plain(TokioIo<TcpStream>),
+    Tls(Box<TokioIo<TlsStream<TcpStream>>>),
+}
 
 // === impl ClientCertificate ===
 
 impl ClientCertificate {
-    pub(super) fn read(certificate: &Path, key: &Path) -> Result<Self, crate::tls::Error> {
+    pub(crate) fn read(certificate: &Path, key: &Path) -> Result<Self, crate::tls::Error> {
         let pair = files::pair(certificate, key)?;
         Ok(Self { certificates: pair.certificates, key: pair.key })
     }
@@ -90,31 +101,24 @@ impl ClientCertificate {
 // === impl Transport ===
 
 impl Transport {
-    /// As an APIService says.
+    /// `name` is whom certificates must be for, if not for the host of the URL.
     ///
     /// # Errors
-    /// What is wrong with its authorities.
-    pub(super) fn new(spec: &Spec, certificate: Option<&ClientCertificate>) -> Result<Self, String> {
-        Self::of(spec, certificate, spec.insecure)
-    }
-
-    /// Believing any certificate.
-    ///
-    /// # Errors
-    /// What is wrong with the client certificate.
-    pub(super) fn unverified(spec: &Spec, certificate: Option<&ClientCertificate>) -> Result<Self, String> {
-        Self::of(spec, certificate, true)
-    }
-
-    fn of(spec: &Spec, certificate: Option<&ClientCertificate>, insecure: bool) -> Result<Self, String> {
+    /// What is wrong with the authorities, the client certificate or the name.
+    pub(crate) fn new(
+        trust: Trust<'_>,
+        certificate: Option<&ClientCertificate>,
+        name: Option<String>,
+    ) -> Result<Self, String> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = TlsConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?;
-        let builder = if insecure {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Credulous(provider)))
-        } else {
-            builder.with_root_certificates(roots(&spec.ca_bundle)?)
+        let builder = match trust {
+            Trust::Anybody => {
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(Credulous(provider)))
+            }
+            Trust::Authorities(bundle) => builder.with_root_certificates(roots(bundle)?),
         };
         let mut tls = match certificate {
             Some(it) => builder
@@ -122,7 +126,7 @@ impl Transport {
                 .map_err(|error| error.to_string())?,
             None => builder.with_no_client_auth(),
         };
-        let name = ServerName::try_from(spec.host()).map_err(|error| error.to_string())?;
+        let name = name.map(ServerName::try_from).transpose().map_err(|error| error.to_string())?;
         let client = |tls: TlsConfig, idle| {
             Client::builder(TokioExecutor::new())
                 .pool_timer(TokioTimer::new())
@@ -141,7 +145,7 @@ impl Transport {
     }
 
     /// Sends a request; the URI says to whom.
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &self,
         request: Request<Body>,
         upgrade: bool,
@@ -151,7 +155,7 @@ impl Transport {
     }
 
     /// Asks for a document and gives its answer's head and body.
-    pub(super) async fn get(&self, request: Request<Body>) -> Result<(http::response::Parts, Bytes), String> {
+    pub(crate) async fn get(&self, request: Request<Body>) -> Result<(http::response::Parts, Bytes), String> {
         let (head, body) = self.send(request, false).await?.into_parts();
         let body = Limited::new(body, DOCUMENT_BYTES_MAX).collect().await;
         Ok((head, body.map_err(|error| error.to_string())?.to_bytes()))
@@ -208,7 +212,9 @@ impl tower::Service<Uri> for Connector {
 
 impl Connector {
     async fn connect(&self, to: &Uri) -> Result<Stream, String> {
-        let address = to.authority().map(ToString::to_string).unwrap_or_default();
+        let is_plain = to.scheme() == Some(&Scheme::HTTP);
+        let host = to.host().unwrap_or_default();
+        let address = format!("{host}:{}", to.port_u16().unwrap_or(if is_plain { 80 } else { 443 }));
         let late = || format!("dial tcp {address}: i/o timeout");
         let stream =
             tokio::time::timeout(DIAL, TcpStream::connect(&address)).await.map_err(|_late| late())?;
@@ -223,7 +229,15 @@ impl Connector {
         })?;
         // Small messages that wait for an answer.
         let _best_effort = stream.set_nodelay(true);
-        let shaken = TlsConnector::from(Arc::clone(&self.tls)).connect(self.name.clone(), stream);
+        if is_plain {
+            return Ok(Stream::Plain(TokioIo::new(stream)));
+        }
+        let name = match &self.name {
+            Some(name) => name.clone(),
+            None => ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
+                .map_err(|error| error.to_string())?,
+        };
+        let shaken = TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream);
         let shaken = tokio::time::timeout(HANDSHAKE, shaken)
             .await
             .map_err(|_late| "net/http: TLS handshake timeout".to_owned())?;
@@ -231,7 +245,7 @@ impl Connector {
             io::ErrorKind::UnexpectedEof => "EOF".to_owned(),
             _ => format!("tls: failed to verify certificate: {error}"),
         })?;
-        Ok(Stream(TokioIo::new(stream)))
+        Ok(Stream::Tls(Box::new(TokioIo::new(stream))))
     }
 }
 
@@ -239,9 +253,13 @@ impl Connector {
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        let (_, tls) = self.0.inner().get_ref();
         let connected = Connected::new();
-        if tls.alpn_protocol() == Some(b"h2") { connected.negotiated_h2() } else { connected }
+        match self {
+            Self::Tls(stream) if stream.inner().get_ref().1.alpn_protocol() == Some(b"h2") => {
+                connected.negotiated_h2()
+            }
+            _ => connected,
+        }
     }
 }
 
@@ -251,21 +269,33 @@ impl hyper::rt::Read for Stream {
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
+        match &mut *self {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buffer),
+        }
     }
 }
 
 impl hyper::rt::Write for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        match &mut *self {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        match &mut *self {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        match &mut *self {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
+        }
     }
 }
 
